@@ -1,0 +1,63 @@
+"""One batch as one flattened row: examples end to end, without padding between them, each blind to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hone.dialogue.example import IGNORED, Example
+
+FILLER = 0
+"""The token in the tail that rounds a row up. It stands in a segment of its own, without a label: any id will do."""
+
+
+def collate(examples: Sequence[Example], *, pad_to_multiple_of: int | None = None) -> dict[str, torch.Tensor]:
+    """Join examples into one row of T tokens in S segments.
+
+    Returns `input_ids` int64 [1, T]; `labels` int64 [1, T], IGNORED at the first token of every segment, so that
+    nothing is predicted across a border; `position_ids` int64 [1, T], from 0 in every segment; `cu_seqlens` int32
+    [S+1], where segments begin and end. With `pad_to_multiple_of` a last segment of filler rounds T up.
+    """
+    lengths = np.array([length for example in examples for length in example.lengths if length], dtype=np.int64)
+    input_ids = np.concatenate([example.input_ids for example in examples])
+    labels = np.concatenate([example.labels for example in examples])
+    rest = -len(input_ids) % (pad_to_multiple_of or 1)
+    if rest:
+        lengths = np.append(lengths, rest)
+        input_ids = np.pad(input_ids, (0, rest), constant_values=FILLER)
+        labels = np.pad(labels, (0, rest), constant_values=IGNORED)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    labels = labels.copy()
+    labels[starts] = IGNORED
+    return {
+        "input_ids": _row(input_ids),
+        "labels": _row(labels),
+        "position_ids": _row(np.arange(len(input_ids)) - np.repeat(starts, lengths)),
+        "cu_seqlens": torch.from_numpy(np.append(0, ends).astype(np.int32)),
+    }
+
+
+def cut(batch: Mapping[str, torch.Tensor], *, together: int = 1) -> tuple[dict[str, torch.Tensor], ...]:
+    """A batch of `collate` in two, at the border nearest its middle; segments that belong `together` stay so.
+
+    Nothing where there is only one segment, or one such group.
+    """
+    ends = batch["cu_seqlens"]
+    borders = ends[together:-1:together]
+    if not len(borders):
+        return ()
+    place = int((borders - ends[-1] / 2).abs().argmin())
+    border, segment = int(borders[place]), (place + 1) * together
+    rows = ("input_ids", "labels", "position_ids")
+    return (
+        {**{key: batch[key][:, :border] for key in rows}, "cu_seqlens": ends[: segment + 1]},
+        {**{key: batch[key][:, border:] for key in rows}, "cu_seqlens": ends[segment:] - ends[segment]},
+    )
+
+
+def _row(values: NDArray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))[None]

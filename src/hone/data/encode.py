@@ -1,0 +1,220 @@
+"""Records become examples: token ids of what is asked and answered, what of it is learned, what a limit cuts off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hone.data.feedback import marked
+from hone.data.stage import Encoded, Limits
+from hone.dialogue.example import IGNORED, Example, TokenIds
+from hone.dialogue.message import Conversation, Message
+from hone.dialogue.records import Chat, Document, Feedback, Preference
+from hone.errors import RecipeError
+
+_NONE = np.empty(0, dtype=np.int32)
+_Kept = tuple[TokenIds, TokenIds, TokenIds, bool]
+"""What is kept of a turn: given, answered, what is learned at the beginning of the given, and whether the answer is."""
+
+
+def kept_lengths(source: int, target: int, limit: int) -> tuple[int, int]:
+    """How many tokens of a question and of its answer stay when both may have `limit` tokens.
+
+    A short side is kept whole and the other gets the rest; two long sides share in proportion.
+    """
+    if source + target == 0:
+        return 0, 0
+    if target * 2 < limit:
+        room = limit
+    elif source * 2 < limit:
+        room = limit - source
+    else:
+        room = limit * target // (source + target)
+    target = min(target, room)
+    return min(source, max(limit - target, 0)), target
+
+
+def encode_sft(records: Sequence[Chat], encoder: Any, limits: Limits) -> list[Encoded]:
+    """Conversations as examples that teach their answers (with `mask_history` the last one only)."""
+    refuse_prompts_with_efficient_eos(encoder, limits)
+    conversations = [record.conversation for record in records]
+    written = encoder.turns_batch(conversations, mask_history=limits.mask_history)
+    return [
+        _conversation(turns, _wishes(conversation), encoder, limits)
+        for turns, conversation in zip(written, conversations, strict=True)
+    ]
+
+
+def refuse_prompts_with_efficient_eos(encoder: Any, limits: Limits) -> None:
+    """Where the end of an answer is learned at the next question, the question itself cannot be learned."""
+    if limits.train_on_prompt and encoder.efficient_eos:
+        what = "this template learns the end of an answer at the next question's first token"
+        raise RecipeError.one(
+            "CFG-CONFLICT", what, "train_on_prompt", "leave train_on_prompt out, or name another template"
+        )
+
+
+def encode_document(records: Sequence[Document], encoder: Any, limits: Limits) -> list[Encoded]:
+    """Texts with their end token, all learned but what the tokenizer also pads with: where pad is eos, as in many
+    models, the end of a text is not learned (so do the field's collators for plain text, and the recorded courses).
+    Cut to the limit, and begun with bos where the tokenizer does so, unless they are to be run on into blocks."""
+    encoded = []
+    for record in records:
+        ids = encoder.document(record.text)
+        first = first_token(encoder)
+        if limits.stream:
+            kept, start = ids, []
+        else:
+            start = [] if first is None else [first]
+            kept = ids[: limits.cutoff_len - len(start)]
+        labels = [IGNORED if token == encoder.pad_id else token for token in start + kept]
+        example = Example(np.array(start + kept, dtype=np.int32), np.array(labels, dtype=np.int32))
+        encoded.append(Encoded(example, len(ids) - len(kept), len(ids) - len(kept)))
+    return encoded
+
+
+def first_token(encoder: Any) -> int | None:
+    """The bos token that the tokenizer puts before every text, if it does."""
+    adds = getattr(encoder.tokenizer, "add_bos_token", False)
+    bos: int | None = encoder.bos_id
+    return bos if adds else None
+
+
+def encode_prompt(records: Sequence[Chat | Preference], encoder: Any, limits: Limits) -> list[Encoded]:
+    """Questions to be answered by generation: two segments, the prompt (nothing learned) and the answer it had."""
+    encoded = []
+    for source, target in _answers([_asked(record) for record in records], encoder):
+        kept_source, kept_target = kept_lengths(len(source), len(target), limits.cutoff_len)
+        example = _joined([(source[:kept_source], _NONE), (_NONE, target[:kept_target])])
+        lost_target = len(target) - kept_target
+        encoded.append(Encoded(example, len(source) - kept_source + lost_target, lost_target))
+    return encoded
+
+
+def encode_pair(records: Sequence[Preference], encoder: Any, limits: Limits) -> list[Encoded]:
+    """Two segments: the better answer after its prompt, and the worse one. Both are cut to one length of prompt."""
+    chosen = _answers([_answered(record.prompt, record.chosen) for record in records], encoder)
+    rejected = _answers([_answered(record.prompt, record.rejected) for record in records], encoder)
+    return [_pair(source, good, bad, limits) for (source, good), (_, bad) in zip(chosen, rejected, strict=True)]
+
+
+def encode_feedback(records: Sequence[Feedback], encoder: Any, limits: Limits) -> list[Encoded]:
+    """Two segments: the answer after its prompt, and the answer of the row before (of the batch) after the same prompt,
+    from which the drift of the policy is measured. Whether the answer was liked is a mark (`hone.data.feedback`)."""
+    own = _answers([record.conversation for record in records], encoder)
+    before = [records[place - 1].conversation.messages[-1] for place in range(len(records))]
+    others = [_answered(_before(record.conversation), last) for record, last in zip(records, before, strict=True)]
+    made = [_two(mine, other, limits) for mine, other in zip(own, _answers(others, encoder), strict=True)]
+    return [
+        replace(one, example=marked(one.example, good=record.good)) for one, record in zip(made, records, strict=True)
+    ]
+
+
+def _conversation(turns: Any, wishes: Sequence[bool | None], encoder: Any, limits: Limits) -> Encoded:
+    """Walk the turns, in order or from the last, until the limit is reached; cut the turn that crosses it."""
+    end = _end(encoder)
+    order = range(len(turns) - 1, -1, -1) if limits.mask_history else range(len(turns))
+    pieces: dict[int, _Kept] = {}
+    used, lost, lost_learned = len(end), 0, 0
+    for step, turn in enumerate(order):
+        source, target = turns[turn]
+        learn = wishes[turn] if wishes[turn] is not None else not limits.mask_history or step == 0
+        kept_source, kept_target = (
+            (0, 0) if used >= limits.cutoff_len else kept_lengths(len(source), len(target), limits.cutoff_len - used)
+        )
+        lost += len(source) + len(target) - kept_source - kept_target
+        lost_learned += (len(target) - kept_target) * bool(learn)
+        if used >= limits.cutoff_len:
+            continue
+        given, answer = source[:kept_source], target[:kept_target]
+        used += kept_source + kept_target
+        opening = given if limits.train_on_prompt else end[: kept_source if step else 0]
+        pieces[turn] = (given, answer, opening, bool(learn))
+    walked = [pieces[turn] for turn in sorted(pieces)]
+    ids = _run([*(part for given, answer, _, _ in walked for part in (given, answer)), end])
+    return Encoded(Example(ids, _labels(ids, walked)), lost, lost_learned)
+
+
+def _labels(ids: TokenIds, walked: Sequence[_Kept]) -> TokenIds:
+    """The ids with what is not learned masked."""
+    labels = ids.copy()
+    begin = 0
+    for given, answer, opening, learn in walked:
+        middle = begin + len(given)
+        labels[begin : begin + len(opening)] = opening
+        labels[begin + len(opening) : middle] = IGNORED
+        begin = middle + len(answer)
+        if not learn:
+            labels[middle:begin] = IGNORED
+    return labels
+
+
+def _end(encoder: Any) -> TokenIds:
+    """What follows the last answer and is learned, where the end of an answer is learned at the next question."""
+    ids = [encoder.eos_id] if encoder.efficient_eos and encoder.eos_id is not None else []
+    return np.array(ids, dtype=np.int32)
+
+
+def _masked(ids: TokenIds) -> TokenIds:
+    """Labels for tokens that are given, not learned."""
+    return np.full(len(ids), IGNORED, dtype=np.int32)
+
+
+def _wishes(conversation: Conversation) -> list[bool | None]:
+    return [message.learn for message in conversation.messages if message.role == "assistant"]
+
+
+def _asked(record: Chat | Preference) -> Conversation:
+    if isinstance(record, Preference):
+        return record.prompt
+    return record.conversation
+
+
+def _answered(prompt: Conversation, answer: Message) -> Conversation:
+    return replace(prompt, messages=(*prompt.messages, answer))
+
+
+def _before(conversation: Conversation) -> Conversation:
+    return replace(conversation, messages=conversation.messages[:-1])
+
+
+def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[tuple[TokenIds, TokenIds]]:
+    """Prompt and answer ids; a conversation that ends with a question gets an empty answer."""
+    ended = [
+        one if one.messages and one.messages[-1].role == "assistant" else _answered(one, Message("assistant", ()))
+        for one in conversations
+    ]
+    end = _end(encoder)
+    return [(source, _run([target, end])) for source, target in encoder.answers_batch(ended)]
+
+
+def _pair(source: TokenIds, good: TokenIds, bad: TokenIds, limits: Limits) -> Encoded:
+    kept_source, kept_target = kept_lengths(len(source), max(len(good), len(bad)), limits.cutoff_len)
+    prompt = source[:kept_source]
+    example = _joined([(prompt, good[:kept_target]), (prompt, bad[:kept_target])])
+    lost_learned = max(len(good) - kept_target, 0) + max(len(bad) - kept_target, 0)
+    return Encoded(example, 2 * (len(source) - kept_source) + lost_learned, lost_learned)
+
+
+def _two(first: tuple[TokenIds, TokenIds], second: tuple[TokenIds, TokenIds], limits: Limits) -> Encoded:
+    kept = []
+    for source, target in (first, second):
+        kept_source, kept_target = kept_lengths(len(source), len(target), limits.cutoff_len)
+        kept.append((source[:kept_source], target[:kept_target]))
+    lost_learned = len(first[1]) - len(kept[0][1])
+    return Encoded(_joined(kept), len(first[0]) - len(kept[0][0]) + lost_learned, lost_learned)
+
+
+def _joined(segments: Sequence[tuple[TokenIds, TokenIds]]) -> Example:
+    ids = [part for segment in segments for part in segment]
+    labels = [part for source, target in segments for part in (_masked(source), target)]
+    lengths = tuple(len(source) + len(target) for source, target in segments)
+    return Example(_run(ids), _run(labels), lengths)
+
+
+def _run(parts: Sequence[TokenIds]) -> TokenIds:
+    """The parts, end to end."""
+    return np.concatenate(parts, dtype=np.int32)

@@ -1,0 +1,107 @@
+"""Which records a stage can use at all, and which would teach nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from hone.data.row import RowFault
+from hone.dialogue.message import Conversation, Media, Message, Text, Thought
+from hone.dialogue.records import Chat, Document, Feedback, Preference, Record
+
+PLACEHOLDERS = ("{{name}}", "{{author}}")
+"""What the identity set has where a name belongs."""
+PLURALS = {"image": "pictures", "video": "videos", "audio": "sounds"}
+
+
+def as_wanted(record: Record, wanted: type[Any]) -> Record:
+    """The record as the stage's kind. Raises RowFault where it is another, and where it has media: training on its
+    words alone would teach answers to what the model cannot see."""
+    _refuse_media(record)
+    if isinstance(record, wanted):
+        return record
+    if wanted is Document and isinstance(record, Chat):
+        return _document(record)
+    missing = {
+        Preference: "no better and worse answer (`chosen` and `rejected`)",
+        Feedback: "no true-or-false tag (`kto_tag`)",
+        Chat: "a pair or a tag where a plain conversation is needed",
+    }
+    raise RowFault(missing.get(wanted, "another kind of row than the stage needs"), "DATA-STAGE")
+
+
+def _refuse_media(record: Record) -> None:
+    for medium in media_of(record):
+        raise RowFault(f"the row has {PLURALS[medium.kind]}, which Hone cannot train on yet", "DATA-MEDIA")
+
+
+def media_of(record: Record) -> Iterator[Media]:
+    """The pictures, videos and sounds of a record, in order."""
+    if isinstance(record, Document):
+        return
+    conversation = record.prompt if isinstance(record, Preference) else record.conversation
+    sides = (record.chosen, record.rejected) if isinstance(record, Preference) else ()
+    for message in (*conversation.messages, *sides):
+        for part in message.parts:
+            if isinstance(part, Media):
+                yield part
+
+
+def _document(record: Chat) -> Document:
+    messages = record.conversation.messages
+    if len(messages) != 1 or messages[0].role != "user":
+        raise RowFault('plain text is needed here: set `columns` to {"prompt": …} alone', "DATA-STAGE")
+    return Document(messages[0].text, record.origin)
+
+
+def nothing_to_learn(record: Record, *, mask_history: bool = False) -> str:
+    """Why the record would teach nothing, or an empty string."""
+    if isinstance(record, Document):
+        return "" if record.text.strip() else "empty text"
+    if isinstance(record, Preference):
+        return "" if _says(record.chosen) or _says(record.rejected) else "empty answers"
+    messages = record.conversation.messages
+    if not messages or messages[-1].role != "assistant":
+        return "no answer"
+    answers = [message for message in messages if message.role == "assistant"]
+    taught = answers[-1:] if mask_history or isinstance(record, Feedback) else answers
+    return "" if any(_says(message) for message in taught if message.learn is not False) else "empty answer"
+
+
+def _says(message: Message) -> bool:
+    return any(not isinstance(part, Text | Thought) or part.text.strip() for part in message.parts)
+
+
+def whole_text(record: Record) -> str:
+    """All that a record says, in one text that no other record has."""
+    return "\x1f".join([*_words(record), ""])
+
+
+def digest(text: str) -> int:
+    """A 64-bit hash of what a record says, wherever it came from."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def has_placeholder(text: str) -> bool:
+    """Whether a name was left to be filled in."""
+    return "{{" in text and any(mark in text for mark in PLACEHOLDERS)
+
+
+def _words(record: Record) -> Iterator[str]:
+    if isinstance(record, Document):
+        yield record.text
+    elif isinstance(record, Preference):
+        yield from _spoken(record.prompt)
+        yield from (repr(record.chosen.parts), repr(record.rejected.parts))
+    else:
+        yield from _spoken(record.conversation)
+        yield repr(record.good) if isinstance(record, Feedback) else ""
+
+
+def _spoken(conversation: Conversation) -> Iterator[str]:
+    for message in conversation.messages:
+        yield message.role
+        yield from (part.text if isinstance(part, Text) else repr(part) for part in message.parts)
+    if conversation.tools:
+        yield repr(conversation.tools)

@@ -1,0 +1,1 @@
+"""Conversations, how a model family writes them down, and how they become tokens."""

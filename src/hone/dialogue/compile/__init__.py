@@ -1,0 +1,1 @@
+"""A card compiled to what other programs read: a Jinja chat template and an Ollama Modelfile."""

@@ -1,0 +1,139 @@
+"""The encoder: pieces become token ids, fast, and text from outside never becomes a control token."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from hone.dialogue.control import ControlTokens
+from hone.dialogue.derived import Derived
+from hone.dialogue.example import TokenIds
+from hone.dialogue.fix_tokenizer import fix_tokenizer as fix_tokenizer
+from hone.dialogue.message import Conversation
+from hone.dialogue.render import CardWriter
+from hone.dialogue.slots import BOS, Inked, Mark, piece, said
+from hone.dialogue.template import Template
+from hone.dialogue.words import Packed, packed
+from hone.errors import ModelError
+
+MEMORY = 8192
+"""How many short texts the encoder remembers."""
+SHORT = 4096
+"""Letters of those."""
+Sides = tuple[TokenIds, TokenIds]
+"""What is given and what is answered, int32 each."""
+
+
+class Tokenizer(Protocol):
+    """What Hone needs of a Hugging Face tokenizer."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None
+    added_tokens_decoder: dict[int, Any]
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]: ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+
+class Encoder:
+    """One template with one tokenizer. Make it after `fix_tokenizer`; the tokenizer must not change afterwards."""
+
+    def __init__(self, template: Template, tokenizer: Tokenizer) -> None:
+        self.template = template
+        self._writer = template if isinstance(template, Derived) else CardWriter(template)
+        self.tokenizer = tokenizer
+        self.control = ControlTokens.of(template, tokenizer)
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self.pad_id: int | None = tokenizer.pad_token_id
+        self.efficient_eos = template.efficient_eos
+        self.stop_ids = self._stops()
+        self._known: dict[str, Packed] = {}
+
+    def turns(self, conversation: Conversation, *, mask_history: bool = False) -> list[tuple[list[int], list[int]]]:
+        """(source ids, target ids) for each turn: the multi-turn training form."""
+        turns = self.turns_batch([conversation], mask_history=mask_history)[0]
+        return [(source.tolist(), target.tolist()) for source, target in turns]
+
+    def turns_batch(self, conversations: Sequence[Conversation], *, mask_history: bool = False) -> list[list[Sides]]:
+        """`turns` of many conversations, as arrays: all their pieces are tokenised in one call."""
+        rendered = [self._writer.turns(one, mask_history=mask_history) for one in conversations]
+        ids = iter(self.ids_of([side for turns in rendered for turn in turns for side in turn]))
+        return [[(next(ids), next(ids)) for _ in turns] for turns in rendered]
+
+    def answer(self, conversation: Conversation) -> tuple[list[int], list[int]]:
+        """(prompt ids, answer ids) of the last answer: the one-turn form, for preference, prediction and the like."""
+        source, target = self.answers_batch([conversation])[0]
+        return source.tolist(), target.tolist()
+
+    def answers_batch(self, conversations: Sequence[Conversation]) -> list[Sides]:
+        """`answer` of many conversations, as arrays."""
+        rendered = [self._writer.answer(one) for one in conversations]
+        ids = iter(self.ids_of([side for turn in rendered for side in turn]))
+        return [(next(ids), next(ids)) for _ in rendered]
+
+    def prompt(self, conversation: Conversation) -> list[int]:
+        """The ids that a model is asked to continue."""
+        ids: list[int] = self.ids_of([self._writer.prompt(conversation)])[0].tolist()
+        return ids
+
+    def document(self, text: str) -> list[int]:
+        """Plain text and the end of it, for pre-training."""
+        ids = self.ids_of([[piece([said(text)])]])[0].tolist()
+        end = self.template.document_end
+        end_id = self.control.vocabulary.get(end) if end else None
+        last = end_id if end_id is not None else self.eos_id
+        return ids if last is None else [*ids, last]
+
+    def fingerprint(self) -> str:
+        """A hash of the template, its options, and the tokenizer's content."""
+        return hashlib.sha256(f"{self.template.fingerprint()} {self.control.fingerprint}".encode()).hexdigest()[:16]
+
+    def _stops(self) -> tuple[int, ...]:
+        ids = [self.eos_id, *(self.control.ids.get(word) for word in self.template.stop)]
+        return tuple(sorted({token for token in ids if token is not None}))
+
+    def ids_of(self, sides: Sequence[Sequence[Inked]]) -> list[TokenIds]:
+        """The ids of each list of pieces; all that is not yet known is tokenised in one call."""
+        cut = [[part for made in side for part in self._parts(made)] for side in sides]
+        known = self._learned({part: None for parts in cut for part in parts if isinstance(part, str)})
+        return [
+            np.frombuffer(b"".join([known[part] if isinstance(part, str) else part for part in parts]), dtype=np.int32)
+            for parts in cut
+        ]
+
+    def _parts(self, made: Inked) -> Iterable[str | Packed]:
+        """Texts to be tokenised, each alone, and ids where a piece needs care."""
+        if isinstance(made, Mark):
+            return [packed(self._mark(made))]
+        if not self.control.is_clean(made):
+            return [packed(self.control.encode_guarded(made))]
+        borders = self.control.borders
+        return borders.sections(made) if borders is not None else [made.text]
+
+    def _learned(self, texts: Collection[str]) -> Mapping[str, Packed]:
+        """The ids of every text; those of short ones are remembered."""
+        if len(self._known) > MEMORY:
+            self._known = {}
+        known = self._known
+        fresh = [text for text in texts if text not in known]
+        made = dict(zip(fresh, self.control.encode_batch(fresh), strict=True))
+        known.update((text, ids) for text, ids in made.items() if len(text) <= SHORT)
+        return {text: made[text] if text in made else known[text] for text in texts}
+
+    def _mark(self, mark: Mark) -> list[int]:
+        if mark.role:
+            token = self.bos_id if mark.role == BOS else self.eos_id
+            return [] if token is None else [token]
+        if mark.token not in self.control.vocabulary:
+            raise ModelError.one(
+                "TEMPLATE-TOKEN", f"the tokenizer has no token `{mark.token}`", f"template {self.template.name}"
+            )
+        return [self.control.vocabulary[mark.token]]

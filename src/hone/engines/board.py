@@ -1,0 +1,150 @@
+"""The requests that are being answered, and one more token for each: in one batch where the model allows it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hone.engines.cache import roomy_cache, whole_cache
+from hone.engines.joint import JointCache
+from hone.engines.request import Request
+
+CLOSE = 2e-3
+"""How far logits of one batch may be from those alone, relative to the largest (float32); half precision: 20 times."""
+PROBE = ([3, 1, 4, 1, 5], [9, 2, 6, 5, 3, 5, 8, 9, 7], [9, 3])
+"""Prompts of different lengths; the model must give each the same alone and beside the others."""
+
+
+class Board:
+    """Runs a model over requests. A single one keeps its own cache; from the second on they share one, if a probe shows
+    that the model then computes the same for each (else one after the other, a token at a time)."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        accepted = inspect.signature(model.forward).parameters
+        anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in accepted.values())
+        self.places = "position_ids" in accepted or anything
+        self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted or anything else {}
+        self.joint: JointCache | None = None
+        self.joined: list[Request] = []
+        self._together: bool | None = None
+
+    def begin(self, request: Request) -> None:
+        """A cache of its own for a request whose prompt is going to be read."""
+        request.cache = self._new_cache()
+
+    def tick(
+        self, running: Sequence[Request], reading: Sequence[tuple[Request, int]]
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Logits [vocabulary] after the next token of each running request, and after each prompt that is now read.
+
+        Of each prompt so many tokens are read at most; None where some are left.
+        """
+        stepped = self.step(running) if running else []
+        return stepped, [self.read(request, most) for request, most in reading]
+
+    def read(self, request: Request, most: int) -> Tensor | None:
+        """Read up to so many more tokens of a prompt; the logits [vocabulary] after the last one, else None."""
+        part, request.unread = request.unread[:most], request.unread[most:]
+        logits = self._alone(part, request.cache)
+        return None if request.unread else logits
+
+    def step(self, requests: Sequence[Request]) -> list[Tensor]:
+        """The logits [vocabulary] after the last token of each request."""
+        if self.joint is None and (len(requests) == 1 or not self.together):
+            return [self._alone(request.unread, request.cache) for request in requests]
+        for request in requests:
+            if request not in self.joined:
+                self._join(request)
+        if self.joint is None:
+            raise RuntimeError("no request joined")
+        logits = self._all(self.joint, [request.unread[0] for request in self.joined])
+        return [logits[self.joined.index(request)] for request in requests]
+
+    def remove(self, request: Request) -> None:
+        """Forget a request that ended."""
+        request.cache = None
+        if request not in self.joined or self.joint is None:
+            return
+        row = self.joined.index(request)
+        self.joint.leave(row)
+        self.joined[row] = self.joined[-1]
+        self.joined.pop()
+        if not self.joined:
+            self.joint = None
+
+    def clear(self) -> None:
+        """Forget everything, after a step that failed halfway."""
+        self.joint, self.joined = None, []
+
+    @property
+    def together(self) -> bool:
+        """Whether this model can answer several requests in one batch; found out when it is first asked."""
+        if self._together is None:
+            self._together = self._proven()
+        return self._together
+
+    def _join(self, request: Request) -> None:
+        if self.joint is None:
+            self.joint = JointCache(request.cache)
+        self.joint.join(request.cache)
+        request.cache = None
+        self.joined.append(request)
+
+    def _alone(self, ids: Sequence[int], cache: Any) -> Tensor:
+        seen = self.model(
+            input_ids=torch.tensor([ids], device=self.model.device),
+            past_key_values=cache,
+            use_cache=True,
+            **self.last_only,
+        )
+        logits: Tensor = seen.logits[0, -1]
+        return logits
+
+    def _all(self, joint: JointCache, tokens: Sequence[int]) -> Tensor:
+        """One token for each row; logits of shape [rows, vocabulary]."""
+        device = self.model.device
+        joint.before_step()
+        mask = joint.mask()
+        options: dict[str, Any] = {} if mask is None else {"attention_mask": mask.to(device).long()}
+        if self.places:
+            options["position_ids"] = torch.tensor(joint.lengths(), device=device)[:, None]
+        ids = torch.tensor(tokens, device=device)[:, None]
+        seen = self.model(input_ids=ids, past_key_values=joint.cache, use_cache=True, **options, **self.last_only)
+        joint.after_step()
+        logits: Tensor = seen.logits[:, -1]
+        return logits
+
+    def _new_cache(self) -> Any:
+        whole = whole_cache(self.model.config) if self._together is not False else None
+        return roomy_cache(self.model.config) if whole is None else whole
+
+    def _proven(self) -> bool:
+        """Two steps of three prompts, alone and together, must agree."""
+        if whole_cache(self.model.config) is None:
+            return False
+        try:
+            return self._agree()
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+            return False  # a model that cannot take such a batch, in whatever way it says so
+
+    def _agree(self) -> bool:
+        alone, joint = [], None
+        for prompt in PROBE:
+            cache = whole_cache(self.model.config)
+            self._alone(prompt, cache)
+            if cache is None or not all(layer.is_initialized for layer in cache.layers):
+                return False
+            joint = joint or JointCache(cache)
+            joint.join(cache)
+            alone.append(torch.stack([self._alone([token], cache) for token in (7, 8)]))
+        if joint is None:
+            return False
+        together = torch.stack([self._all(joint, [token] * len(PROBE)) for token in (7, 8)], dim=1)
+        expected = torch.stack(alone)
+        far = (together - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
+        return bool(far <= CLOSE * (1 if expected.dtype == torch.float32 else 20))

@@ -1,0 +1,115 @@
+"""Answers that must follow a grammar: which tokens may come next, told by llguidance."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hone.errors import MachineError, RecipeError
+
+LARGEST = 1 << 16
+"""Letters of a grammar at most."""
+STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON on one line: a model cannot fill its answer with spaces."""
+
+
+class GrammarError(RecipeError):
+    """The schema or grammar cannot be followed."""
+
+
+def grammar_of_schema(schema: Mapping[str, Any]) -> str:
+    """The grammar of the JSON texts that a schema allows."""
+    return _library().LLMatcher.grammar_from_json_schema(json.dumps({**schema, "x-guidance": STYLE}))
+
+
+def grammar_of_calls(shapes: list[tuple[str, Mapping[str, Any], str]]) -> str:
+    """The grammar of one call out of several: for each the text before its arguments, their schema, the text after."""
+    rules = [f"start: {' | '.join(f'call{place}' for place in range(len(shapes)))}"]
+    for place, (before, schema, after) in enumerate(shapes):
+        arguments = json.dumps({**schema, "x-guidance": STYLE})
+        rules.append(f"call{place}: {_literal(before)} arguments{place} {_literal(after)}")
+        rules.append(f"arguments{place}: %json {arguments}")
+    return _library().LLMatcher.grammar_from_lark("\n".join(rules) + "\n")
+
+
+class Grammars:
+    """What llguidance must know of a tokenizer; made when it is first asked for, and shared by all requests."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self.tokenizer, self.vocabulary = tokenizer, vocabulary
+        self.known: dict[tuple[int, ...], Any] = {}
+        self.making = threading.Lock()
+
+    def check(self, grammar: str, stop_ids: tuple[int, ...]) -> None:
+        """Raises GrammarError for what cannot be followed, MachineError where llguidance is not installed."""
+        if len(grammar) > LARGEST:
+            raise GrammarError.one("GRAMMAR", f"the schema is longer than {LARGEST} letters")
+        reason = _library().LLMatcher.validate_grammar(grammar, self._words(stop_ids))
+        if reason:
+            raise GrammarError.one("GRAMMAR", f"this schema cannot be followed ({_short(reason)})")
+
+    def guide(self, grammar: str, stop_ids: tuple[int, ...], after: str) -> Guide:
+        """What guides one answer; with `after` it begins when the answer has said these words. Raises as `check`."""
+        matcher = _library().LLMatcher(self._words(stop_ids), grammar, log_level=0)
+        if matcher.is_error():
+            raise GrammarError.one("GRAMMAR", f"this schema cannot be followed ({_short(matcher.get_error())})")
+        return Guide(matcher, self.tokenizer, after)
+
+    def _words(self, stop_ids: tuple[int, ...]) -> Any:
+        ends = [token for token in stop_ids if token < self.vocabulary] or [self.tokenizer.eos_token_id]
+        with self.making:
+            if tuple(ends) not in self.known:
+                text = self.tokenizer.backend_tokenizer.to_str()
+                count = max(self.vocabulary, len(self.tokenizer))
+                self.known[tuple(ends)] = _library().LLTokenizer(text, n_vocab=count, eos_token=ends)
+            return self.known[tuple(ends)]
+
+
+class Guide:
+    """Where one answer stands in its grammar."""
+
+    def __init__(self, matcher: Any, tokenizer: Any, after: str) -> None:
+        self.matcher, self.tokenizer, self.after = matcher, tokenizer, after
+        self.said: list[int] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is complete and nothing may follow."""
+        return not self.after and bool(self.matcher.is_stopped())
+
+    def narrow(self, logits: Tensor) -> Tensor:
+        """The logits [vocabulary], with those that may not come now at minus infinity."""
+        if self.after:
+            return logits
+        allowed = torch.frombuffer(bytearray(self.matcher.compute_logit_bias()), dtype=torch.uint8)[: len(logits)]
+        return logits.masked_fill((allowed == 0).to(logits.device), -torch.inf)
+
+    def took(self, token: int) -> None:
+        """A token was chosen."""
+        if not self.after:
+            self.matcher.consume_token(token)
+            return
+        self.said = [*self.said, token][-16:]
+        if self.after in self.tokenizer.decode(self.said):
+            self.after = ""
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else '""'
+
+
+def _short(reason: str) -> str:
+    return " ".join(reason.split())[:200]
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ImportError:
+        raise MachineError.one("EXTRA-WEB", "llguidance is not installed", fix="pip install 'hone-llm[web]'") from None
+    return llguidance

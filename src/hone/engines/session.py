@@ -1,0 +1,61 @@
+"""A conversation in, message pieces out: the encoder's ids to the engine, and its text read back as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hone.dialogue.encoder import Encoder
+from hone.dialogue.message import Conversation, Message, Part
+from hone.dialogue.parse import StreamParser, parse
+from hone.engines.base import Engine, Finish, Settings
+
+
+class Reply:
+    """An answer being written. Iterate once for its pieces (text, thought, tool calls); the rest is true afterwards.
+
+    `message` is what was said so far, read as a whole; `finish` is None until the answer ended by itself.
+    """
+
+    def __init__(self, engine: Engine, encoder: Encoder, conversation: Conversation, settings: Settings) -> None:
+        self.encoder = encoder
+        self.text = ""
+        self.tokens = 0
+        self.finish: Finish | None = None
+        prompt = encoder.prompt(conversation)
+        self.inside_thought = opens_thought(encoder, prompt)
+        self.prompt_tokens = len(prompt)
+        self._pieces = engine.generate(prompt, settings)
+
+    def __iter__(self) -> Iterator[Part]:
+        parser = StreamParser(self.encoder.template, inside_thought=self.inside_thought)
+        for piece in self._pieces:
+            self.text += piece.text
+            self.tokens += len(piece.ids)
+            self.finish = piece.finish
+            yield from parser.feed(piece.text)
+        yield from parser.close()
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message of the conversation."""
+        return parse(self.encoder.template, self.text, inside_thought=self.inside_thought)
+
+
+def opens_thought(encoder: Encoder, prompt: list[int]) -> bool:
+    """Whether the prompt ends with the word that begins a thought, as some families' prompts do."""
+    word = encoder.template.words.thought[0].strip()
+    tokenizer: Any = encoder.tokenizer
+    return bool(encoder.template.thinking and word) and tokenizer.decode(prompt[-16:]).rstrip().endswith(word)
+
+
+class Session:
+    """An engine and the encoder its model was taught with."""
+
+    def __init__(self, engine: Engine, encoder: Encoder) -> None:
+        self.engine = engine
+        self.encoder = encoder
+
+    def say(self, conversation: Conversation, settings: Settings) -> Reply:
+        """The answer to a conversation. Raises PromptTooLongError at once, DataError for roles out of turn."""
+        return Reply(self.engine, self.encoder, conversation, settings)

@@ -1,0 +1,90 @@
+"""Keys and values of many requests: a slot for each, tokens from its left edge on; what was read is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+GROWTH = 256
+"""Columns added at once, at the least."""
+WORTH = 8
+"""A beginning shared with another request is copied from so many tokens on."""
+
+
+class Slots:
+    """One buffer for each layer, of shape [slots, columns, 2 * key heads, width]: keys, then values, of each token.
+
+    The first `used` slots belong to requests under way. Those behind them still hold what was read there before, until
+    they are taken: a prompt that begins the same takes its keys and values from them.
+    """
+
+    def __init__(self, layers: int, shape: tuple[int, int], dtype: torch.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.buffers = [torch.zeros(0, 0, *shape, dtype=dtype) for _ in range(layers)]
+        self.ids: list[list[int]] = []
+        """The tokens whose keys and values stand in each slot."""
+        self.used = 0
+
+    @property
+    def columns(self) -> int:
+        """How many tokens a slot holds now."""
+        return self.buffers[0].shape[1]
+
+    def take(self, prompt: Sequence[int], most: int) -> tuple[int, int]:
+        """A slot for a prompt, and how many of its first tokens (at most `most`) need not be read any more."""
+        self.make_room(self.used + 1, 0)
+        lengths = [_shared(ids, prompt, most) for ids in self.ids]
+        best = max(range(len(lengths)), key=lengths.__getitem__)
+        kept = lengths[best] if lengths[best] >= WORTH else 0
+        slot = self.used
+        if kept and best > slot:
+            self._exchange(best, slot)
+        elif kept and best < slot:
+            self._copy(best, slot, kept)
+        self.ids[slot] = list(prompt[:kept])
+        self.used += 1
+        return slot, kept
+
+    def leave(self, slot: int) -> int:
+        """A request ended; its slot is now behind those in use. Returns the slot whose request moved to `slot`."""
+        self.used -= 1
+        if slot != self.used:
+            self._exchange(slot, self.used)
+        return self.used
+
+    def make_room(self, slots: int, columns: int) -> None:
+        """At least so many slots and columns."""
+        have, wide = len(self.ids), self.columns
+        if slots <= have and columns <= wide:
+            return
+        rows = have if slots <= have else 1 << (slots - 1).bit_length()
+        width = max(wide if columns <= wide else columns + max(GROWTH, columns // 4), GROWTH)
+        for place, old in enumerate(self.buffers):
+            new = torch.zeros(rows, width, *self.shape, dtype=self.dtype)  # what is masked must still be a number
+            new[:have, :wide] = old
+            self.buffers[place] = new
+        self.ids += [[] for _ in range(rows - have)]
+
+    def clear(self) -> None:
+        """Forget everything, the buffers too."""
+        self.ids, self.used = [], 0
+        self.buffers = [buffer[:0, :0].clone() for buffer in self.buffers]
+
+    def _copy(self, source: int, slot: int, length: int) -> None:
+        for buffer in self.buffers:
+            buffer[slot, :length] = buffer[source, :length]
+
+    def _exchange(self, one: int, other: int) -> None:
+        length = max(len(self.ids[one]), len(self.ids[other]))
+        for buffer in self.buffers:
+            kept = buffer[one, :length].clone()
+            buffer[one, :length] = buffer[other, :length]
+            buffer[other, :length] = kept
+        self.ids[one], self.ids[other] = self.ids[other], self.ids[one]
+
+
+def _shared(ids: Sequence[int], prompt: Sequence[int], most: int) -> int:
+    """How many tokens both begin with, at most `most`."""
+    limit = min(len(ids), len(prompt), most)
+    return next((place for place in range(limit) if ids[place] != prompt[place]), limit)

@@ -1,0 +1,1 @@
+"""Writing a finished model: as a Hugging Face folder, as a GGUF file, for Ollama; and whether it is the same model."""

@@ -1,0 +1,1 @@
+"""Tokenizers, weights, tuners, and what makes them fast."""

@@ -1,0 +1,145 @@
+"""Attention inside segments with machine code between its batched products: fewer and larger steps, nothing copied.
+
+Queries lie by block: of each block of tokens [begin, begin + count) first those of head 0, then of head 1 ..., so that
+the query heads which share a key head are rows of one product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hone.models.native.calls import call
+from hone.models.segments import Block, Rules, blocks
+
+LONGEST = 16384
+"""Keys of a segment for which a row of weights is sure to fit the stack of a thread."""
+
+UNLIMITED = 1 << 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a flattened row is cut into blocks, where its segments end; for each token where its block begins and how
+    many tokens it has."""
+
+    blocks: tuple[Block, ...]
+    ends: tuple[int, ...]
+    begin: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Query heads, key heads, the width of one."""
+
+    heads: int
+    keys: int
+    width: int
+
+
+@lru_cache(maxsize=8)
+def plan(borders: tuple[int, ...], window: int | None) -> Plan:
+    """The blocks of a row with these borders (from 0)."""
+    cut = tuple(blocks(borders, window))
+    count = torch.tensor([block.stop - block.start for block in cut], dtype=torch.int32)
+    begin = torch.tensor([block.start for block in cut], dtype=torch.int32)
+    return Plan(cut, borders[1:], begin.repeat_interleave(count), count.repeat_interleave(count))
+
+
+def parts(flat: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
+    """Views of one buffer [T * (heads + 2 keys) * D]: query [heads * T, D] by block, key, value [keys, T, D]."""
+    query, key, value = flat.view(-1, sizes.width).tensor_split(_cuts(flat, sizes))
+    return query, key.view(sizes.keys, -1, sizes.width), value.view(sizes.keys, -1, sizes.width)
+
+
+def _cuts(flat: Tensor, sizes: Sizes) -> tuple[int, int]:
+    tokens = flat.numel() // (sizes.width * (sizes.heads + 2 * sizes.keys))
+    return tokens * sizes.heads, tokens * (sizes.heads + sizes.keys)
+
+
+def split(fused: Tensor, cosine: Tensor, sine: Tensor, cut: Plan, sizes: Sizes) -> Tensor:
+    """fused [T, (heads + 2 keys) * D], turned by position → the buffer that `parts` reads."""
+    out = torch.empty_like(fused).view(-1)
+    told = (*parts(out, sizes), len(fused), sizes.heads, sizes.keys, sizes.width)
+    call("split", fused.dtype, fused, cosine, sine, cut.begin, cut.count, *told)
+    return out
+
+
+def attend(flat: Tensor, cut: Plan, sizes: Sizes, rules: Rules) -> Tensor:
+    """The attended values [T, heads * D] of what `split` made."""
+    query, key, value = parts(flat, sizes)
+    blocked = torch.empty_like(query)
+    for block in cut.blocks:
+        weights = _weights(query, key, block, sizes, rules)
+        torch.bmm(weights, value[:, block.first : block.stop], out=_piece(blocked, block, sizes))
+    tokens = len(cut.begin)
+    out = flat.new_empty(tokens, sizes.heads * sizes.width)
+    call("flatten", flat.dtype, blocked, cut.begin, cut.count, out, tokens, sizes.heads, sizes.width)
+    return out
+
+
+def attend_backward(
+    slope: Tensor, flat: Tensor, attended: Tensor, tables: tuple[Tensor, Tensor], cut: Plan, sizes: Sizes, rules: Rules
+) -> Tensor:
+    """From the slope at the attended values [T, heads * D] to that at `fused`; `tables` are cosine and sine."""
+    query, key, value = parts(flat, sizes)
+    tokens = len(cut.begin)
+    down, dots = torch.empty_like(query), torch.empty(len(query), dtype=torch.float32)
+    told = (tokens, sizes.heads, sizes.width)
+    call("gather", flat.dtype, slope.contiguous(), attended, cut.begin, cut.count, down, dots, *told)
+    grads = parts(torch.empty_like(flat) if rules.window is None else torch.zeros_like(flat), sizes)
+    ends = {*cut.ends} if rules.window is None else set()
+    for block in reversed(cut.blocks):  # the last block of a segment sees all its keys, and fills what others add to
+        fresh = block.stop in ends
+        _block_backward(block, (query, key, value), grads, (down, dots), sizes, rules, fresh=fresh)
+    out = flat.new_empty(tokens, (sizes.heads + 2 * sizes.keys) * sizes.width)
+    call("join", flat.dtype, *grads, *tables, cut.begin, cut.count, out, tokens, sizes.heads, sizes.keys, sizes.width)
+    return out
+
+
+def _block_backward(
+    block: Block,
+    given: tuple[Tensor, Tensor, Tensor],
+    grads: tuple[Tensor, Tensor, Tensor],
+    slopes: tuple[Tensor, Tensor],
+    sizes: Sizes,
+    rules: Rules,
+    *,
+    fresh: bool,
+) -> None:
+    query, key, value = given
+    keys = slice(block.first, block.stop)
+    weights = _weights(query, key, block, sizes, rules)
+    down = _piece(slopes[0], block, sizes)
+    dots = slopes[1][block.start * sizes.heads : block.stop * sizes.heads]
+    toward = torch.bmm(down, value[:, keys].transpose(1, 2))
+    call("unweigh", toward.dtype, toward, weights, dots, len(dots), toward.shape[-1], float(rules.scale))
+    torch.bmm(toward, key[:, keys], out=_piece(grads[0], block, sizes))
+    _add(grads[1], toward, _piece(query, block, sizes), block, fresh=fresh)
+    _add(grads[2], weights, down, block, fresh=fresh)
+
+
+def _add(total: Tensor, left: Tensor, right: Tensor, block: Block, *, fresh: bool) -> None:
+    """left^T right [keys, seen, D] onto the total of the keys it sees, or, where they are `fresh`, as the total."""
+    seen = total[:, block.first : block.stop]
+    if fresh:
+        torch.bmm(left.transpose(1, 2), right, out=seen)
+    else:
+        seen += torch.bmm(left.transpose(1, 2), right)
+
+
+def _piece(blocked: Tensor, block: Block, sizes: Sizes) -> Tensor:
+    """[keys, queries of the heads that share one, D] of a block."""
+    return blocked[block.start * sizes.heads : block.stop * sizes.heads].view(sizes.keys, -1, sizes.width)
+
+
+def _weights(query: Tensor, key: Tensor, block: Block, sizes: Sizes, rules: Rules) -> Tensor:
+    scores = torch.bmm(_piece(query, block, sizes), key[:, block.first : block.stop].transpose(1, 2))
+    count, keys = block.stop - block.start, scores.shape[-1]
+    told = (block.start - block.first, UNLIMITED if rules.window is None else rules.window, float(rules.scale))
+    call("weigh", scores.dtype, scores, count * sizes.heads, count, keys, *told)
+    return scores

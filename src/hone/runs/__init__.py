@@ -1,0 +1,1 @@
+"""One straight page for each verb."""

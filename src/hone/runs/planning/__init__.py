@@ -1,0 +1,1 @@
+"""What `hone plan` reads off a model and its data, and the short training that it measures."""

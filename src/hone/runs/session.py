@@ -1,0 +1,58 @@
+"""A recipe becomes a session: tokenizer, template, model, adapters and engine put together, ready to answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hone.engines.session import Session
+from hone.engines.torch import QUEUE, SLOTS, TorchEngine
+from hone.models.device import choose_device
+from hone.models.dtype import inference_dtype, stored_dtype
+from hone.models.fingerprint import base_fingerprint
+from hone.models.load import load_model
+from hone.models.source import find_source
+from hone.models.tokenizer import load_tokenizer
+from hone.models.tuners import attach
+from hone.models.value_head import add_value_head, load_value_head
+from hone.models.vocabulary import add_words, grow_model
+from hone.recipe import Recipe
+from hone.runs.template import choose_encoder, find_card
+
+
+def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE) -> Session:
+    """Load what the recipe names. Everything cheap is checked first; raises ModelError, RecipeError, MachineError.
+
+    `slots` requests are answered at once, and `queue` more may wait.
+    """
+    folder = find_source(recipe.model).path
+    tokenizer = load_tokenizer(recipe.model)
+    add_words(tokenizer, recipe.model)
+    encoder = choose_encoder(
+        recipe.model,
+        recipe.data,
+        tokenizer,
+        card=find_card(recipe.model),
+        given=recipe.given,
+        base=base_fingerprint(folder),
+    )
+    model = load_answering(recipe, tokenizer)
+    return Session(TorchEngine(model, tokenizer, slots=slots, queue=queue), encoder)
+
+
+def load_answering(recipe: Recipe, tokenizer: Any) -> Any:
+    """The recipe's model with its adapters, as an engine wants it; a reward model with its head.
+
+    Raises ModelError, MachineError.
+    """
+    device = choose_device(use_cpu=recipe.training.use_cpu)
+    stored = stored_dtype(find_source(recipe.model).path)
+    dtype = inference_dtype(device, name=recipe.model.infer_dtype, stored=stored)
+    model = load_model(recipe.model, recipe.quantization, dtype=dtype, device=device)
+    grow_model(model, tokenizer, recipe.model)
+    answering = attach(model, recipe.finetuning, recipe.model, training=False)
+    if recipe.finetuning.stage == "rm":
+        add_value_head(answering, None)
+        adapters = recipe.model.adapter_name_or_path
+        load_value_head(answering, Path(adapters[-1]) if adapters else find_source(recipe.model).path)
+    return answering

@@ -1,0 +1,1 @@
+"""What `hone verify` holds against each other, on what, and how it is told."""

@@ -1,0 +1,1 @@
+"""The HTTP server: OpenAI's shapes outside, conversations and token ids inside."""

@@ -1,0 +1,131 @@
+"""The application: which routes there are, and what each of them hands to the service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import HTTPException
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from hone import __version__
+from hone.errors import HoneError
+from hone.server.arrivals import until_gone
+from hone.server.fields import Body, read_json
+from hone.server.guard import Door, Guard
+from hone.server.info import info_of
+from hone.server.readings import embeddings, scores
+from hone.server.refusal import RefusedError, refusal_of
+from hone.server.service import Ask, Service
+from hone.server.tally import KIND
+
+LARGEST = 20 * 2**20
+"""Bytes of a request's body at most."""
+
+
+def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = None) -> FastAPI:
+    """The application that serves one model; `pages` (`hone.web.pages.Pages`) are put beside it, open without a key."""
+    app = FastAPI(title="Hone", version=__version__, root_path=root_path)
+    _add_routes(app, service)
+    if pages is not None:
+        door = replace(door, open=door.open | pages.addresses)
+        pages.mount(app)
+    for kind in (RefusedError, HoneError):
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(404, _missing)
+    app.add_exception_handler(405, _missing)
+    service.tally.paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Guard, door=door, tally=service.tally)
+    if door.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(door.origins), allow_methods=["*"], allow_headers=["*"])
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        own = {"id": service.name, "object": "model", "created": service.created, "owned_by": "owner"}
+        return {"object": "list", "data": [own]}
+
+    @app.get("/info")
+    async def info() -> dict[str, Any]:
+        return info_of(service)
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        return await _answer(service, request, await service.read_chat(await _body(request)))
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        return await _answer(service, request, await service.read_plain(await _body(request)))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.tally.text(service.engine.scheduler.now), media_type=KIND)
+
+    @app.post("/v1/embeddings")
+    async def embed(request: Request) -> dict[str, Any]:
+        return await embeddings(service, await _body(request))
+
+    @app.post("/v1/score/evaluation")
+    async def score(request: Request) -> dict[str, Any]:
+        service.check_mode(scores=True)
+        return await scores(service, await _body(request))
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> dict[str, Any]:
+        return await _tokenize(service, await _body(request))
+
+
+async def _answer(service: Service, request: Request, ask: Ask) -> Response:
+    """Whole or as a stream; whoever leaves before the end cancels."""
+    service.check_mode(scores=False)
+    arrivals = service.ask(ask)
+    if ask.stream:
+        return StreamingResponse(service.stream(ask, arrivals), media_type="text/event-stream")
+    try:
+        found = await until_gone(request.is_disconnected, service.whole(ask, arrivals))
+    finally:
+        arrivals.cancel()
+    return Response(status_code=499) if found is None else JSONResponse(found)
+
+
+async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
+    """vLLM's shape: a prompt's ids, or those that a chat is asked with."""
+    if "messages" in body:
+        ids = (await service.read_chat(body)).prompt
+    else:
+        unknown = sorted(set(body) - {"model", "prompt"})
+        if unknown:
+            raise RefusedError(f"`{unknown[0][:80]}` is not supported", unknown[0][:80], code="unsupported_parameter")
+        ids = service.ids_of(body.get("prompt"))
+    return {"count": len(ids), "max_model_len": service.engine.context, "tokens": ids}
+
+
+async def _body(request: Request) -> Body:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError("the body must be application/json", status=415)
+    read = bytearray()
+    async for part in request.stream():
+        read += part
+        if len(read) > LARGEST:
+            raise RefusedError(f"the body is larger than {LARGEST} bytes", status=413)
+    return read_json(bytes(read))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    refused = refusal_of(error)
+    return JSONResponse(refused.body, refused.status, refused.headers)
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status_code", 404)
+    what = "there is no such route" if status == 404 else "this route does not take this method"
+    return JSONResponse(RefusedError(what, status=status).body, status)

@@ -1,0 +1,74 @@
+"""Reading one field of a request body: the right type, in its range, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hone.server.refusal import RefusedError
+
+Body = Mapping[str, Any]
+
+
+def read_json(raw: bytes) -> Body:
+    """The object that a body holds. Refuses what is no JSON, numbers that are none, and halves of characters."""
+    try:
+        found = json.loads(raw, parse_constant=_no_number)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        raise RefusedError("the body is not valid JSON in UTF-8") from error
+    if not isinstance(found, dict):
+        raise RefusedError("the body is not a JSON object")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
+
+
+def number(body: Body, name: str, least: float, most: float, default: float) -> float:
+    """A finite number within [least, most]; null is the default."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RefusedError(f"`{name}` must be a number", name)
+    if not least <= value <= most or not math.isfinite(value):
+        raise RefusedError(f"`{name}` must be from {least:g} to {most:g}", name)
+    return float(value)
+
+
+def whole(body: Body, name: str, least: int, most: int) -> int | None:
+    """A whole number within [least, most], or None where there is none."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RefusedError(f"`{name}` must be a whole number", name)
+    if not least <= value <= most:
+        raise RefusedError(f"`{name}` must be from {least} to {most}", name)
+    return value
+
+
+def flag(body: Body, name: str, default: bool = False) -> bool:
+    """True or false; null is the default."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise RefusedError(f"`{name}` must be true or false", name)
+    return value
+
+
+def check_names(body: Body, known: frozenset[str], fixed: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse parameters that nobody knows, and values that are not built; null is as if it were not there."""
+    for name, value in body.items():
+        if value is None or name in known:
+            continue
+        if name not in fixed:
+            raise RefusedError(f"`{name[:80]}` is not supported", name[:80], code="unsupported_parameter")
+        if not any(value is one or (value == one and type(value) is type(one)) for one in fixed[name]):
+            allowed = " or ".join(json.dumps(one) for one in fixed[name])
+            raise RefusedError(f"`{name}` is supported only as {allowed}", name, code="unsupported_value")

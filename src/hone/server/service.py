@@ -1,0 +1,286 @@
+"""What the routes do: a body becomes a prompt and settings, the engine's pieces become an answer or a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hone.dialogue.message import Conversation
+from hone.dialogue.slots import piece, said
+from hone.engines.base import Odds, Settings
+from hone.engines.grammar import GrammarError
+from hone.engines.readings import prompt_odds
+from hone.engines.session import Session, opens_thought
+from hone.models.value_head import value_head
+from hone.server.answers import Answer, usage_of
+from hone.server.arrivals import Arrivals
+from hone.server.fields import Body, check_names, flag, whole
+from hone.server.refusal import RefusedError, refusal_of
+from hone.server.sampling import MOST_ANSWERS, NAMES, read_settings
+from hone.server.shape import calls_grammar, read_choice, read_format
+from hone.server.tally import Tally
+from hone.server.texts import Continuation
+from hone.server.wire import read_conversation, read_tools
+
+COMMON = NAMES | {"model", "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key"}
+CHAT = COMMON | {"messages", "tools", "tool_choice", "parallel_tool_calls", "max_completion_tokens"}
+CHAT = CHAT | {"logprobs", "top_logprobs", "response_format"}
+FIXED: dict[str, tuple[Any, ...]] = {
+    "modalities": (["text"],),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "functions": ([],),
+    "verbosity": ("medium",),
+}
+PLAIN = COMMON | {"prompt", "echo", "logprobs"}
+PLAIN_FIXED: dict[str, tuple[Any, ...]] = {"best_of": (1,), "suffix": ("",)}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, read and found good."""
+
+    prompt: list[int]
+    settings: list[Settings]
+    model: str
+    stream: bool = False
+    usage: bool = False
+    chat: bool = True
+    inside_thought: bool = False
+    tools: bool = False
+    one_call: bool = False
+    echo: str | None = None
+    told: tuple[Odds, ...] = ()
+    logprobs: bool = False
+
+
+class Service:
+    """A session and the name it is served under."""
+
+    def __init__(self, session: Session, settings: Settings, name: str) -> None:
+        self.session, self.settings, self.name = session, settings, name
+        self.engine: Any = session.engine
+        self.encoder = session.encoder
+        self.tokenizer: Any = session.encoder.tokenizer
+        self.vocabulary = len(self.encoder.control.vocabulary)
+        self.created = int(time.time())
+        self.encoding = asyncio.Lock()
+        self.tally = Tally()
+
+    def check_mode(self, *, scores: bool) -> None:
+        """A reward model scores, any other one answers. Raises RefusedError."""
+        rewards = value_head(self.engine.model) is not None
+        if rewards is not scores:
+            what = "this is a reward model: it does not answer" if rewards else "only a reward model gives scores"
+            raise RefusedError(what, status=405)
+
+    async def read_chat(self, body: Body) -> Ask:
+        """Raises RefusedError, and what the encoder raises."""
+        check_names(body, CHAT, FIXED)
+        tools, must_call = read_choice(body, read_tools(body.get("tools")))
+        if tools and self.encoder.template.tools is None and not getattr(self.encoder.template, "describes", False):
+            raise RefusedError("this model's template knows no tools", "tools")
+        conversation = read_conversation(body.get("messages"), tools)
+        grammar = calls_grammar(self.encoder.template, tools) if must_call else read_format(body, tools)
+        settings = replace(read_settings(body, self.settings, self.vocabulary), logprobs=_logprobs(body))
+        prompt = await self._encoded(conversation)
+        inside = opens_thought(self.encoder, prompt)
+        if grammar is not None:
+            after = self.encoder.template.words.thought[1].strip() if inside else ""
+            settings = replace(settings, grammar=grammar, grammar_after=after)
+            await self._check(settings, "tool_choice" if must_call else "response_format")
+        return Ask(
+            prompt,
+            _several(body, settings),
+            _model(body, self.name),
+            *_streaming(body),
+            inside_thought=inside,
+            tools=bool(tools),
+            one_call=not flag(body, "parallel_tool_calls", True),
+        )
+
+    async def read_plain(self, body: Body) -> Ask:
+        """The same for a text to be continued as it stands."""
+        check_names(body, PLAIN, PLAIN_FIXED)
+        echo, likeliest = flag(body, "echo"), whole(body, "logprobs", 0, 20)
+        none = echo and body.get("max_tokens") == 0 and type(body["max_tokens"]) is int
+        settings = read_settings({**body, "max_tokens": 1} if none else body, self.settings, self.vocabulary)
+        prompt = self.ids_of(body.get("prompt"))
+        settings.room(len(prompt), self.engine.context)
+        several = [] if none else _several(body, replace(settings, logprobs=likeliest))
+        told: tuple[Odds, ...] = ()
+        if echo and likeliest is not None:
+            told = tuple(await self.aside(lambda model: prompt_odds(model, prompt, likeliest)))
+        return Ask(
+            prompt,
+            several,
+            _model(body, self.name),
+            *_streaming(body),
+            chat=False,
+            echo=self.tokenizer.decode(prompt) if echo else None,
+            told=told,
+            logprobs=likeliest is not None,
+        )
+
+    async def aside(self, work: Callable[[Any], Any]) -> Any:
+        """Something else done with the model, on the engine's thread. Raises QueueFullError."""
+        return await asyncio.wrap_future(self.engine.aside(lambda: work(self.engine.model)))
+
+    def ids_of(self, prompt: Any, name: str = "prompt") -> list[int]:
+        """A text's ids, or ids as given. What is written in a text never becomes a control token."""
+        if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+            prompt = prompt[0]
+        if isinstance(prompt, str) and prompt:
+            begin = self.tokenizer.encode("")
+            ids: list[int] = self.encoder.ids_of([[piece([said(prompt)])]])[0].tolist()
+            return [*(begin if begin == [self.encoder.bos_id] else []), *ids]
+        listed = isinstance(prompt, list) and prompt
+        if listed and all(type(one) is int and 0 <= one < self.vocabulary for one in prompt):
+            return list(prompt)
+        raise RefusedError(f"`{name}` must be one text, or one list of token ids", name)
+
+    def ask(self, ask: Ask) -> Arrivals:
+        """Hand it to the engine. Raises PromptTooLongError and QueueFullError."""
+        return Arrivals(self.engine, ask.prompt, ask.settings, self.tally)
+
+    async def whole(self, ask: Ask, arrivals: Arrivals) -> dict[str, Any]:
+        """The answer in one piece."""
+        answers = self._answers(ask)
+        async for place, news in arrivals:
+            answers[place].delta(news)
+        choices = [one.choice(place) for place, one in enumerate(answers)]
+        kind = "chat.completion" if ask.chat else "text_completion"
+        return self._head(ask, kind) | {"choices": choices, "usage": _usage(ask, answers)}
+
+    async def stream(self, ask: Ask, arrivals: Arrivals) -> AsyncIterator[str]:
+        """The answer as server-sent events."""
+        answers = self._answers(ask)
+        head = self._head(ask, "chat.completion.chunk" if ask.chat else "text_completion")
+        if ask.usage:
+            head["usage"] = None
+        try:
+            for place, answer in enumerate(answers):
+                first = _first(ask, answer, place)
+                if first:
+                    yield _event(head | {"choices": [first]})
+            async for place, news in arrivals:
+                for choice in _choices(ask, answers[place], place, news):
+                    yield _event(head | {"choices": [choice]})
+            if ask.usage:
+                yield _event(head | {"choices": [], "usage": _usage(ask, answers)})
+        except Exception as error:  # the status is sent already: the stream itself must say it
+            yield _event(refusal_of(error).body)
+        finally:
+            arrivals.cancel()
+        yield "data: [DONE]\n\n"
+
+    async def _encoded(self, conversation: Conversation) -> list[int]:
+        async with self.encoding:  # the encoder remembers texts; one thread at a time
+            return await asyncio.to_thread(self.encoder.prompt, conversation)
+
+    async def _check(self, settings: Settings, param: str) -> None:
+        grammars = self.engine.grammars
+        try:
+            await asyncio.to_thread(grammars.check, settings.grammar, settings.stop_ids)
+        except GrammarError as error:
+            raise RefusedError(error.faults[0].what, param) from None
+
+    def _answers(self, ask: Ask) -> list[Any]:
+        if not ask.chat:
+            return [self._continuation(ask) for _ in range(max(len(ask.settings), 1))]
+        return [
+            Answer(
+                self.encoder,
+                inside_thought=ask.inside_thought,
+                tools=ask.tools,
+                one_call=ask.one_call,
+                logprobs=one.logprobs is not None,
+            )
+            for one in ask.settings
+        ]
+
+    def _continuation(self, ask: Ask) -> Continuation:
+        found = Continuation(self.tokenizer, logprobs=ask.logprobs)
+        if ask.echo is not None and not ask.stream:
+            found.echo(ask.echo, ask.prompt, ask.told)
+        if not ask.settings:
+            found.finish = "length"
+        return found
+
+    def _head(self, ask: Ask, kind: str) -> dict[str, Any]:
+        identity = f"{'chatcmpl' if ask.chat else 'cmpl'}-{secrets.token_hex(12)}"
+        return {"id": identity, "object": kind, "created": int(time.time()), "model": ask.model}
+
+
+def _first(ask: Ask, answer: Any, place: int) -> dict[str, Any] | None:
+    """The chunk before the first piece: whose turn it is, or what was asked."""
+    if ask.chat:
+        return {"index": place, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    if ask.echo is None:
+        return None
+    text, told = answer.echo(ask.echo, ask.prompt, ask.told)
+    return {"index": place, "text": text, "finish_reason": answer.finish, "logprobs": told}
+
+
+def _choices(ask: Ask, answer: Any, place: int, news: Any) -> list[dict[str, Any]]:
+    """The chunks of a piece: what is new, and at the end why it ended."""
+    if not ask.chat:
+        text, odds = answer.delta(news)
+        shown = {"index": place, "text": text, "finish_reason": news.finish, "logprobs": odds}
+        return [shown] if text or odds or news.finish else []
+    new, told = answer.delta(news)
+    choices: list[dict[str, Any]] = []
+    if new or told:
+        choices.append({"index": place, "delta": new, "finish_reason": None})
+        if told:
+            choices[0]["logprobs"] = {"content": told}
+    if answer.finish:
+        choices.append({"index": place, "delta": {}, "finish_reason": answer.finish})
+    return choices
+
+
+def _usage(ask: Ask, answers: list[Any]) -> dict[str, int]:
+    return usage_of(len(ask.prompt), sum(one.tokens for one in answers))
+
+
+def _several(body: Body, settings: Settings) -> list[Settings]:
+    """`n` answers; each has random numbers of its own, repeatable where a seed is given."""
+    count = whole(body, "n", 1, MOST_ANSWERS) or 1
+    if settings.seed is None:
+        return [settings] * count
+    return [replace(settings, seed=(settings.seed + place) % 2**63) for place in range(count)]
+
+
+def _streaming(body: Body) -> tuple[bool, bool]:
+    stream, options = flag(body, "stream"), body.get("stream_options")
+    if options is None:
+        return stream, False
+    if not stream or not isinstance(options, dict) or set(options) - {"include_usage"}:
+        raise RefusedError("`stream_options` goes with `stream`, and holds `include_usage`", "stream_options")
+    return stream, flag(options, "include_usage")
+
+
+def _logprobs(body: Body) -> int | None:
+    likeliest = whole(body, "top_logprobs", 0, 20)
+    if not flag(body, "logprobs"):
+        if likeliest:
+            raise RefusedError("`top_logprobs` goes with `logprobs`", "top_logprobs")
+        return None
+    return likeliest or 0
+
+
+def _model(body: Body, name: str) -> str:
+    """Any name is answered, and said back; there is one model."""
+    model = body.get("model")
+    if model is not None and (not isinstance(model, str) or len(model) > 256):
+        raise RefusedError("`model` must be a name", "model")
+    return model or name
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

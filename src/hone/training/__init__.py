@@ -1,0 +1,1 @@
+"""The one trainer, its losses, checkpoints and watchers."""

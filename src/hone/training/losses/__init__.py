@@ -1,0 +1,1 @@
+"""Losses as pure functions of log-probabilities, scores and logits, and the numbers that follow from them."""

@@ -1,0 +1,53 @@
+"""Norms and logits in float32, the list of parameters, and kernels that are refused where they do not run."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hone.errors import MachineError
+from hone.models.liger import apply_liger
+from hone.models.load import load_model
+from hone.models.tuners import attach
+from hone.recipe import FinetuningSection, ModelSection
+
+
+def tuned(folder: Path, **wishes: Any) -> Any:
+    section = ModelSection(model_name_or_path=str(folder), **wishes)
+    model = load_model(section, dtype=torch.bfloat16, device=torch.device("cpu"))
+    return attach(model, FinetuningSection(), section, training=True)
+
+
+def test_norms_are_held_in_float32_when_asked(folder: Path) -> None:
+    def norms(model: Any) -> set[torch.dtype]:
+        return {p.dtype for name, p in model.named_parameters() if "norm" in name}
+
+    assert norms(tuned(folder)) == {torch.bfloat16}
+    assert norms(tuned(folder, upcast_layernorm=True)) == {torch.float32}
+
+
+def test_the_head_answers_in_float32_when_asked(folder: Path) -> None:
+    ids = torch.tensor([[1, 5, 9]])
+    for wish, dtype in ((False, torch.bfloat16), (True, torch.float32)):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert tuned(folder, upcast_lmhead_output=wish)(ids).logits.dtype == dtype
+
+
+def test_every_parameter_is_listed_when_asked(folder: Path, capsys: Any) -> None:
+    model = tuned(folder, print_param_status=True)
+    said = capsys.readouterr().err
+    assert said.count("torch.float32") + said.count("torch.bfloat16") >= len(list(model.parameters()))
+    assert "learns" in said
+    assert "stays" in said
+
+
+def test_liger_is_refused_where_it_cannot_run(folder: Path) -> None:
+    with pytest.raises(MachineError, match="do not run on cpu"):
+        apply_liger(tuned(folder), torch.device("cpu"))
+    if importlib.util.find_spec("liger_kernel") is None:
+        with pytest.raises(MachineError, match="pip install liger-kernel"):
+            apply_liger(tuned(folder), torch.device("cuda"))

@@ -1,0 +1,53 @@
+"""A real server on a tiny model, and the official client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY = "sesame-opens-this"
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where it listens, and its engine."""
+
+    url: str
+    engine: Any
+
+
+@pytest.fixture(scope="session")
+def served(tiny_model: Callable[[str], Path], serve: Callable[[Any], Any]) -> Iterator[Served]:
+    """Three at once, five more may wait, with a key."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from hone.dialogue.encoder import Encoder
+    from hone.dialogue.template import load_template
+    from hone.engines.base import Settings
+    from hone.engines.session import Session
+    from hone.engines.torch import TorchEngine
+    from hone.server.app import make_app
+    from hone.server.guard import Door
+    from hone.server.service import Service
+
+    folder = tiny_model("llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    engine = TorchEngine(
+        AutoModelForCausalLM.from_pretrained(folder, max_position_embeddings=2048), tokenizer, slots=3, queue=5
+    )
+    encoder = Encoder(load_template("qwen"), tokenizer)
+    settings = Settings(max_new_tokens=32, elastic=True, stop_ids=encoder.stop_ids)
+    app = make_app(Service(Session(engine, encoder), settings, "tiny"), Door(KEY))
+    with serve(app) as url:
+        yield Served(url, engine)
+
+
+@pytest.fixture
+def client(served: Served) -> Any:
+    from openai import OpenAI
+
+    return OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0, timeout=30)
