@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,12 +85,15 @@ def test_commands_are_obeyed_and_messages_may_have_several_lines(chat: Chat, mod
         assert words in done.stderr
 
 
-def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_talk(model: str) -> None:
+def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_talk(model: str, tmp_path: Path) -> None:
     import pty
 
+    folder = shutil.copytree(model, tmp_path / "patient")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 100_000}))
     ours, theirs = pty.openpty()
-    words = command("chat", "--model_name_or_path", model, "--template", "chatml", "--do_sample", "false")
-    words += ["--max_new_tokens", "450"]
+    words = command("chat", "--model_name_or_path", str(folder), "--template", "chatml", "--do_sample", "false")
+    words += ["--max_new_tokens", "90000"]  # more than can be written before it is stopped
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
     process = subprocess.Popen(
         words,

@@ -50,6 +50,7 @@ class Request:
         self.cache: Any = None
         self.deliver: Deliver | None = None
         self.cancelled = False
+        self.failed = False
         self.finish: Finish | None = None
 
     def cancel(self) -> None:

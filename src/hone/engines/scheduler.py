@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hone.engines.base import QueueFullError
+from hone.engines.base import Piece, QueueFullError
 from hone.engines.board import Board
 from hone.engines.memory import Memory
 from hone.engines.quick_board import QuickBoard
@@ -143,14 +143,17 @@ class Scheduler:
     def _compute(self) -> None:
         running, parts = list(self.running), self._parts()
         stepped, read = self.board.tick(running, parts)
-        for request, logits in zip(running, stepped, strict=True):
-            self._advance(request, logits)
+        news = [(request, self._advance(request, logits)) for request, logits in zip(running, stepped, strict=True)]
         for (request, _), last in zip(parts, read, strict=True):
             if last is not None:
                 self.reading.remove(request)
                 self.running.append(request)
-                self._advance(request, last)
-        self._leave([request for request in self.running if request.finish or request.cancelled])
+                news.append((request, self._advance(request, last)))
+        try:
+            self._leave([request for request in self.running if request.finish or request.failed or request.cancelled])
+        finally:
+            for request, told in news:  # last, so that whoever hears of the end finds the place free
+                request.tell(told)
 
     def _parts(self) -> list[tuple[Request, int]]:
         """How many tokens of which prompts are read in this tick: one after the other, each once round."""
@@ -165,12 +168,12 @@ class Scheduler:
         self.reading.rotate(-len(parts))
         return parts
 
-    def _advance(self, request: Request, logits: torch.Tensor) -> None:
+    def _advance(self, request: Request, logits: torch.Tensor) -> Piece | Exception:
         try:
-            request.tell(request.take(logits))
+            return request.take(logits)
         except Exception as error:  # one request's numbers are no reason to end the others
-            request.tell(error)
-            request.cancelled = True
+            request.failed = True
+            return error
 
     def _drop_cancelled(self) -> None:
         self._leave([request for request in self.running if request.cancelled])

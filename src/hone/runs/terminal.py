@@ -37,9 +37,9 @@ class Writer:
 
     def answer(self, parts: Iterable[Part]) -> None:
         """Show an answer while it comes. Ctrl-C stops it; what was shown stays."""
-        self._write(f"{BOLD}{ANSWER}{PLAIN}" if self.colour else ANSWER)
         thinking = False
         try:
+            self._write(f"{BOLD}{ANSWER}{PLAIN}" if self.colour else ANSWER)
             for part in parts:
                 if isinstance(part, Thought) is not thinking:
                     thinking = not thinking
