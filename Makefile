@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: quickstart test setup setup-dev lint types unit nightly soak docs clean
+.PHONY: quickstart test again setup setup-dev lint types unit nightly soak docs clean
 
 quickstart: setup
 	$(BIN)/hone quickstart
@@ -44,6 +44,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 
 unit: setup-dev
 	$(PYTEST) -m "not slow" --durations=15
+
+# The tests that just failed, one at a time and alone on the machine: says which of them are wrong and which only flicker.
+again: lint types
+	$(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none
 
 nightly: setup-dev
 	HYPOTHESIS_PROFILE=default $(PYTEST)
