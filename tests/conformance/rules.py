@@ -99,6 +99,17 @@ def minimax_wraps(text: str) -> str:
 CALLS = {"glm4_moe": glm_closes, "seed_oss": seed_brackets, "minimax2": minimax_wraps}
 
 
+def history_has_no_ends(case: Case) -> Case | None:
+    """With the history masked, the end of no answer in it is learned; the text and its pieces are the same."""
+    expect = case["expect"]
+    segments = expect.get("segments", [])
+    if not case["options"].get("mask_history") or not any("first_token_label" in one for one in segments):
+        return None
+    learned = [one for one in segments if one["trained"]]
+    given = "".join(one["text"] for one in segments if not one["trained"])
+    return {**case, "expect": {**expect, "segments": [{"text": given, "trained": False}, *learned]}}
+
+
 def calls_are_well_formed(case: Case) -> Case | None:
     """In the texts of a card: every piece but the one that describes the tools."""
     change = CALLS.get(load_template(case["template"]).calls)

@@ -260,7 +260,18 @@ def follows_an_invalid_row(case: dict[str, Any], encoder: Encoder) -> bool:
     return all(got[key] == wanted[key] for key in wanted if not key.startswith("kl_"))
 
 
-ON_PURPOSE = (keeps_its_tail, has_control_words, ends_without_a_token, follows_an_invalid_row)
+def history_has_no_ends(case: dict[str, Any], encoder: Encoder) -> bool:
+    """With the history masked, the end of no answer in it is learned: eos is recorded there, and nothing else differs."""
+    if not (case["options"].get("mask_history") and encoder.efficient_eos):
+        return False
+    got, wanted = made_of(case, encoder), wanted_of(case)
+    same = got["input_ids"] == wanted["input_ids"]
+    pairs = [(a, b) for ours, theirs in zip(got["labels"], wanted["labels"], strict=True)
+             for a, b in zip(ours, theirs, strict=True)]  # fmt: skip
+    return same and all(a == b or (a == IGNORED and b == encoder.eos_id) for a, b in pairs)
+
+
+ON_PURPOSE = (history_has_no_ends, keeps_its_tail, has_control_words, ends_without_a_token, follows_an_invalid_row)
 
 
 @needs_corpus

@@ -46,12 +46,10 @@ def trained(template: Template, conversation: Conversation, options: dict[str, A
         return {"error": "train_on_prompt"}
     turns = render_turns(template, conversation, mask_history=mask_history)
     flat: list[tuple[str, bool, str | None]] = []
-    first = (
-        len(turns) - 1 if mask_history else 0
-    )  # the turn that the encoder starts from; the others end the one before
     for number, turn in enumerate(turns):
         given = [words_of(made) for made in turn.source]
-        marker = EOS if template.efficient_eos and number != first else None
+        # The end of an answer that is learned; what ends the last one stands at the end.
+        marker = EOS if template.efficient_eos and number and not mask_history else None
         flat.append(("".join(given), on_prompt, marker))
         learned = not mask_history or number == len(turns) - 1
         flat.append(("".join(words_of(made) for made in turn.target), learned, None))
@@ -90,7 +88,7 @@ def asked(template: Template, conversation: Conversation) -> dict[str, Any]:
     }
 
 
-RULES = (rules.text_stays, rules.calls_are_well_formed, rules.words_are_kept)
+RULES = (rules.history_has_no_ends, rules.text_stays, rules.calls_are_well_formed, rules.words_are_kept)
 
 
 def explained(case: dict[str, Any]) -> bool:

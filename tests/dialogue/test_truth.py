@@ -80,8 +80,7 @@ def check(encoder: Encoder, said: Conversation, *, mask_history: bool) -> None:
     assert ids == asked + answered
     assert labels[len(asked) :] == answered
     if mask_history:
-        ends = {encoder.eos_id} if encoder.efficient_eos else set()  # learned at the next question's first token
-        assert set(labels[: len(asked)]) <= {IGNORED, *ends}
+        assert set(labels[: len(asked)]) <= {IGNORED}
     assert asked == prompt or opens_thought(encoder.template, said)
     if encoder.template.name not in (ENDLESS_CALLS if said.messages[-1].calls else ENDLESS):
         check_end(encoder, answered)

@@ -17,7 +17,7 @@ from typing import Any
 
 from hone.errors import MachineError
 
-FORMAT = 3
+FORMAT = 4
 """Raise it whenever the files, or the way rows become examples, change."""
 META = "meta.json"
 PART = ".part"

@@ -16,8 +16,8 @@ from hone.dialogue.records import Chat, Document, Feedback, Preference
 from hone.errors import RecipeError
 
 _NONE = np.empty(0, dtype=np.int32)
-_Kept = tuple[TokenIds, TokenIds, TokenIds, bool]
-"""What is kept of a turn: given, answered, what is learned at the beginning of the given, and whether the answer is."""
+_Kept = tuple[TokenIds, TokenIds, bool, bool]
+"""What is kept of a turn: given, answered, whether the answer is learned, and whether its end is kept."""
 
 
 def kept_lengths(source: int, target: int, limit: int) -> tuple[int, int]:
@@ -129,26 +129,31 @@ def _conversation(turns: Any, wishes: Sequence[bool | None], encoder: Any, limit
         lost_learned += (len(target) - kept_target) * bool(learn)
         if used >= limits.cutoff_len:
             continue
-        given, answer = source[:kept_source], target[:kept_target]
         used += kept_source + kept_target
-        opening = given if limits.train_on_prompt else end[: kept_source if step else 0]
-        pieces[turn] = (given, answer, opening, bool(learn))
+        pieces[turn] = (source[:kept_source], target[:kept_target], bool(learn), kept_target == len(target))
     walked = [pieces[turn] for turn in sorted(pieces)]
     ids = _run([*(part for given, answer, _, _ in walked for part in (given, answer)), end])
-    return Encoded(Example(ids, _labels(ids, walked)), lost, lost_learned)
+    labels = _labels(ids, walked, end, on_prompt=limits.train_on_prompt)
+    return Encoded(Example(ids, labels), lost, lost_learned)
 
 
-def _labels(ids: TokenIds, walked: Sequence[_Kept]) -> TokenIds:
-    """The ids with what is not learned masked."""
+def _labels(ids: TokenIds, walked: Sequence[_Kept], end: TokenIds, *, on_prompt: bool) -> TokenIds:
+    """The ids with what is not learned masked. `end` is learned behind an answer that is learned, in place of the first
+    token of the next question; behind the last one it stands itself."""
     labels = ids.copy()
-    begin = 0
-    for given, answer, opening, learn in walked:
+    begin, ends = 0, False
+    for given, answer, learn, whole in walked:
         middle = begin + len(given)
-        labels[begin : begin + len(opening)] = opening
-        labels[begin + len(opening) : middle] = IGNORED
+        if not on_prompt:
+            labels[begin:middle] = IGNORED
+            opening = end[: len(given)] if ends else end[:0]
+            labels[begin : begin + len(opening)] = opening
         begin = middle + len(answer)
         if not learn:
             labels[middle:begin] = IGNORED
+        ends = learn and whole
+    if walked and not walked[-1][2]:
+        labels[begin:] = IGNORED
     return labels
 
 
