@@ -261,7 +261,7 @@ def follows_an_invalid_row(case: dict[str, Any], encoder: Encoder) -> bool:
 
 
 def history_has_no_ends(case: dict[str, Any], encoder: Encoder) -> bool:
-    """With the history masked, the end of no answer in it is learned: eos is recorded there, and nothing else differs."""
+    """With the history masked, the end of no answer in it is learned; eos is recorded there, nothing else differs."""
     if not (case["options"].get("mask_history") and encoder.efficient_eos):
         return False
     got, wanted = made_of(case, encoder), wanted_of(case)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import letters
 import pytest
 
-import letters
 from hone.data.encode import encode_sft
 from hone.data.stage import Limits
 from hone.dialogue.example import IGNORED

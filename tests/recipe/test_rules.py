@@ -37,6 +37,7 @@ BREACHES = [
     ({"max_samples": 0}, "error[CFG-VALUE] max_samples"),
     ({"max_samples": -1}, "error[CFG-VALUE] max_samples"),
     ({"save_strategy": "best"}, "error[CFG-MISSING] save_strategy"),
+    ({"report_to": "weights_and_biases"}, "error[CFG-VALUE] report_to"),
 ]
 
 

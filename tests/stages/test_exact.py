@@ -10,11 +10,14 @@ import torch
 from pairing import DRAWN, assert_same, draw_pairs, join, outcome
 from torch.nn import functional
 
+from hone.data.batch import collate
 from hone.models import heads
 from hone.models.label_logprobs import label_logprobs
 from hone.models.label_states import label_states
 from hone.models.speed import quicken
+from hone.training import exactness
 from hone.training.exactness import Outcome
+from hone.training.tally import Tally, means
 
 Make = Callable[..., Any]
 STAGES: list[dict[str, Any]] = [
@@ -121,3 +124,52 @@ def test_log_probabilities_in_chunks_are_those_of_full_logits(
 
 def rows_of(batch: dict[str, Any], name: str = "input_ids") -> list[torch.Tensor]:
     return list(batch[name].split(batch["cu_seqlens"].diff().tolist(), 1))
+
+
+@pytest.mark.parametrize("more", [{}, {"pref_ftx": 0.5, "kto_chosen_weight": 2.0}], ids=["kto", "kto-ftx"])
+def test_the_halves_of_judged_answers_add_up(more: dict[str, Any], tiny: Make, equipped: Make) -> None:
+    """The drift and the share of liked answers are those of the whole micro-batch."""
+    model = tiny()
+    stage = equipped(model, stage="kto", **more)
+    assert_cut_is_whole(stage, model, stage.collate(DRAWN["kto"](5)), answers=5)
+
+
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_the_halves_of_experience_add_up(kind: str, tiny: Make) -> None:
+    from hone.models.value_head import add_value_head
+    from hone.recipe import FinetuningSection
+    from hone.stages import load_stage
+
+    model = tiny()
+    if kind == "ppo":
+        add_value_head(model, None)
+    stage = load_stage(FinetuningSection(stage=kind, reward_funcs=("length:9",), num_generations=3, beta=0.1))
+    stage.reference = object()  # the measures ask whether there is one
+    batch = collate(draw_pairs(3))
+    tokens, answers = int((batch["labels"] != -100).sum()), len(batch["cu_seqlens"]) - 1
+    drawn = torch.Generator().manual_seed(0)
+    batch |= {name: -torch.rand(tokens, generator=drawn) for name in stage.by_token}
+    batch |= {name: torch.rand(answers, generator=drawn) for name in (*stage.by_answer, "rewards/length")}
+    assert_cut_is_whole(stage, model, batch, answers=answers)
+
+
+def assert_cut_is_whole(stage: Any, model: Any, batch: dict[str, Any], *, answers: int) -> None:
+    """Cut in two, and again to single answers: the same loss, gradients and measures."""
+    expected = exactness.outcome(stage, model, [batch])
+    halves = stage.cut(batch)
+    assert len(halves) == 2
+    assert_same(exactness.outcome(stage, model, halves), expected)
+    pieces = [batch]
+    while any(len(stage.cut(one)) for one in pieces):
+        pieces = [part for one in pieces for part in (stage.cut(one) or [one])]
+    assert len(pieces) == answers
+    assert_same(exactness.outcome(stage, model, pieces), expected)
+    measured = [means(tallied(stage, model, parts)) for parts in ([batch], pieces)]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-4, abs=1e-6)
+
+
+def tallied(stage: Any, model: Any, batches: Any) -> Any:
+    tally = Tally()
+    for batch in batches:
+        tally.add(stage.loss(model, batch))
+    return tally.sums()

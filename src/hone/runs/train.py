@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -147,6 +148,7 @@ def _trainer(
 
     from hone.models.save import save_model
     from hone.training.checkpoints.keeper import Keeper
+    from hone.training.memory import memory_in_use
     from hone.training.optimizers import chosen_optimizer
     from hone.training.pace import Pace
     from hone.training.trainer import StageTrainer
@@ -168,7 +170,12 @@ def _trainer(
     pace = Pace()
     progress = Progress(pace)
     watchers: list[Any] = [
-        LogWriter(folder, pace, anew=recipe.training.overwrite_output_dir and is_first_process()),
+        LogWriter(
+            folder,
+            pace,
+            anew=recipe.training.overwrite_output_dir and is_first_process(),
+            memory=memory_in_use if _records_memory(recipe) else None,
+        ),
         progress,
         (stopping := StopWatcher(stop, keeper)),
     ]
@@ -199,6 +206,10 @@ def _trainer(
         progress.close()
 
 
+def _records_memory(recipe: Recipe) -> bool:
+    return recipe.training.record_vram or os.environ.get("RECORD_VRAM", "").lower() in ("1", "true", "y")
+
+
 def _learn(
     recipe: Recipe, trainer: StageTrainer, prelude: Prelude, start: Start, folder: Path, stop: Stop
 ) -> dict[str, float]:
@@ -215,7 +226,7 @@ def _learn(
     outcome = trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
     metrics = dict(outcome.metrics)
     if recipe.finetuning.include_effective_tokens_per_second:
-        metrics["effective_tokens_per_sec"] = trainer.pace.tokens / max(time.monotonic() - began, 1e-9)
+        metrics |= trainer.speeds(time.monotonic() - began)
     trainer.save_model()
     if is_first_process():
         trainer.keeper.forget_stale()

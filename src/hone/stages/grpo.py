@@ -33,6 +33,9 @@ class Stage(AnsweringStage):
         "logprob_gap",
     )
 
+    by_token = (*AnsweringStage.by_token, "reference")
+    by_answer = (*AnsweringStage.by_answer, "advantages", "spread")
+
     def __init__(self, finetuning: FinetuningSection) -> None:
         super().__init__(finetuning)
         high = finetuning.epsilon if finetuning.epsilon_high is None else finetuning.epsilon_high
@@ -47,12 +50,13 @@ class Stage(AnsweringStage):
         self.reference = reference_of(model, materials) if self.compares else None
 
     def gather(self, model: nn.Module, batches: Sequence[Batch], *, seed: int) -> list[dict[str, Tensor]]:
-        """Answers with `advantages` [S], and by token [N] the log-probabilities of the reference, and of the policy as
-        it is now where it will be another when the answers are learned from."""
+        """Answers with `advantages` and the `spread` of rewards in their group [S]; by token [N] the log-probabilities
+        of the reference, and of the policy as it is now where it will be another when the answers are learned from."""
         assert self.rollout is not None, "the stage is not equipped"
         made = self.rollout.experience(model, batches, seed=seed)
         for batch in made:
             batch["advantages"] = group_advantages(batch["reward"], self.size, self.scale)
+            batch["spread"] = batch["reward"].view(-1, self.size).std(1).repeat_interleave(self.size)
             if self.reference is not None:
                 with self.reference.of(model) as reference:
                     batch["reference"] = answer_rows(reference, batch).logprobs
@@ -67,11 +71,10 @@ class Stage(AnsweringStage):
         advantages = batch["advantages"].repeat_interleave(rows.counts)
         found = token_losses(rows.logprobs, old, batch.get("reference"), advantages, self.clipping)
         tokens, answers = len(found.losses), len(batch["reward"])
-        spread = batch["reward"].view(-1, self.size).std(1)
         sums: dict[str, tuple[Tensor | float, int]] = {
             **{name: (batch[name].sum(), answers) for name in batch if name.startswith(REWARD)},
             "reward": (batch["reward"].sum(), answers),
-            "reward/std": (spread.sum(), len(spread)),
+            "reward/std": (batch["spread"].sum(), answers),
             "clip_ratio": (found.clipped.float().sum(), tokens),
             "completion_length": (float(tokens), answers),
             "ended": (batch["ended"].sum(), answers),

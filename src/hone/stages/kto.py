@@ -13,6 +13,7 @@ from hone.data.feedback import judged
 from hone.data.stage import Encoded, Limits
 from hone.dialogue.example import Example
 from hone.dialogue.records import Feedback
+from hone.stages.shared.cutting import cut_rows
 from hone.stages.shared.plain import PlainStage
 from hone.stages.shared.reference import Materials, Reference, reference_of
 from hone.stages.shared.scores import ROW, Scores, answer_rows
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DRIFT = "kl_"
 """What the keys of the answers begin with from which the drift of the policy is measured."""
+WHOLE = "whole_good"
+"""In a part of a micro-batch: which answers of the whole one were liked."""
 
 
 class Stage(PlainStage):
@@ -67,6 +70,11 @@ class Stage(PlainStage):
         """The number of answers."""
         return torch.tensor(len(batch["good"]))
 
+    def cut(self, batch: Batch) -> Sequence[Batch]:
+        """Between two answers. Both halves measure the drift of the whole micro-batch, and know what it holds."""
+        whole = {WHOLE: batch["good"], **batch}
+        return cut_rows(whole, by_answer=("good",))
+
     def loss(self, model: nn.Module, batch: Batch) -> StageLoss:
         """The loss of each answer, summed. The drift is measured without gradient."""
         assert self.reference is not None, "equip was not called"
@@ -79,15 +87,16 @@ class Stage(PlainStage):
         scores, good = answer_rows(model, {name: batch[name] for name in ROW}).scores(), batch["good"]
         ratios = scores.sums - before.sums
         losses = kto_losses(ratios, drift, good, beta=self.beta, liked=self.liked, disliked=self.disliked)
-        total = losses.sum() + self._chosen_loss(scores, good)
+        total = losses.sum() + self._chosen_loss(scores, good, batch.get(WHOLE, good))
         return StageLoss(total, len(losses), self._measured(ratios.detach(), scores, good, drift))
 
-    def _chosen_loss(self, scores: Scores, good: Tensor) -> Tensor | float:
-        """`pref_ftx`: the mean cross-entropy of liked answers, for every answer, over their share of the batch."""
+    def _chosen_loss(self, scores: Scores, good: Tensor, whole: Tensor) -> Tensor | float:
+        """`pref_ftx`: the mean cross-entropy of liked answers, for every answer, over their share of the micro-batch;
+        `whole` says which of its answers were liked."""
         if not self.learn_chosen or not bool(good.any()):
             return 0.0
-        answers, liked = len(good), good.sum()
-        return -self.learn_chosen * scores.means[good].mean() * answers * answers / liked
+        answers, liked = len(whole), whole.sum()
+        return -self.learn_chosen * (scores.means[good].sum() / liked) * answers * answers / liked
 
     def _measured(
         self, ratios: Tensor, scores: Scores, good: Tensor, drift: Tensor

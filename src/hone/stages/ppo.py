@@ -40,6 +40,9 @@ class Stage(AnsweringStage):
         "completion_length", "ended", "logprob_gap",
     )  # fmt: skip
 
+    by_token = (*AnsweringStage.by_token, "values", "advantages", "returns")
+    by_answer = (*AnsweringStage.by_answer, "kl", "coefficient")
+
     def __init__(self, finetuning: FinetuningSection) -> None:
         super().__init__(finetuning)
         self.buffered, self.passes = finetuning.ppo_buffer_size, finetuning.ppo_epochs

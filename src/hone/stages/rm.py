@@ -23,6 +23,7 @@ class Stage(PairStage):
 
     name = "rm"
     measures = ("accuracy",)
+    reads_logits = False
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         """Nothing of the recipe is asked for."""

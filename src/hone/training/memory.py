@@ -37,6 +37,16 @@ def activation_bytes(model: nn.Module, tokens: int) -> int:
     return int(tokens * layers * (12 * hidden + 4 * wide) * width)
 
 
+def memory_in_use(device: torch.device) -> dict[str, float]:
+    """Gigabytes: of a card the most that was allocated and reserved so far; on a processor what the process holds."""
+    if device.type == "cuda":
+        held = {"vram_allocated": torch.cuda.max_memory_allocated, "vram_reserved": torch.cuda.max_memory_reserved}
+        return {name: round(read(device) / 1e9, 3) for name, read in held.items()}
+    import psutil
+
+    return {"memory_resident": round(psutil.Process().memory_info().rss / 1e9, 3)}
+
+
 def _free_bytes() -> int:
     import psutil
 

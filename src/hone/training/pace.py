@@ -11,11 +11,13 @@ class Pace:
     """A counter that the trainer feeds and the watchers read. Batches hold no padding, so every token counts."""
 
     tokens: int = 0
+    operations: float = 0.0
+    """Of forward and backward, as `training.utilisation` counts them."""
     began: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:
         """Begin to count from here."""
-        self.tokens, self.began = 0, time.monotonic()
+        self.tokens, self.operations, self.began = 0, 0.0, time.monotonic()
 
     @property
     def seconds(self) -> float:

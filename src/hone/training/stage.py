@@ -35,6 +35,8 @@ class StageLearning(Protocol):
     """What an evaluation measures beside the loss."""
     curves: tuple[str, ...]
     """Which measures of training steps are worth a curve."""
+    reads_logits: bool
+    """Whether the loss is made of logits at labels."""
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Examples as the tensors of one micro-batch."""

@@ -21,6 +21,7 @@ from hone.training.order import SeededOrder
 from hone.training.pace import Pace
 from hone.training.stage import Batch, StageLearning, StageLoss
 from hone.training.tally import Tally, means
+from hone.training.utilisation import arithmetic_of, speeds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -89,6 +90,7 @@ class StageTrainer(EvaluatingTrainer):
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
         self._parameters_without_embeddings = _count_parameters(model)
+        self.arithmetic = arithmetic_of(model, logits=stage.reads_logits)
         self.audit = Audit(model, quiet=not self.is_world_process_zero(), guessable=getattr(stage, "guessable", False))
         self.buffer = Buffer(stage.buffered, stage.passes) if isinstance(stage, Gathering) else None
         self.halving = Halving(halves=stage.cut, clear=model.zero_grad, alone=self._is_alone())
@@ -170,6 +172,7 @@ class StageTrainer(EvaluatingTrainer):
         loss = self.halving(inputs, work)
         self._step_losses.append(loss)
         self.pace.tokens += inputs["input_ids"].numel() * self.args.world_size
+        self.pace.operations += self.arithmetic.of(inputs) * self.args.world_size
         return loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -223,6 +226,12 @@ class StageTrainer(EvaluatingTrainer):
         """The largest of the numbers that the processes name."""
         mine = torch.tensor([number], device=self.args.device)
         return int(self.accelerator.gather(mine).max())
+
+    def speeds(self, seconds: float) -> dict[str, float]:
+        """Real tokens and operations a second of what was trained in that time, and the share of the device's peak."""
+        dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else self.model.dtype
+        place = {"device": self.args.device, "processes": self.args.world_size}
+        return speeds(self.pace, seconds=seconds, dtype=dtype, **place)
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Six for each token and weight outside the embeddings, as transformers counts."""

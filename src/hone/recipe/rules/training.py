@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hone.recipe.rules.rule import Broken, missing
 from hone.recipe.schema import Recipe, TrainingSection
+
+TRACKERS: Mapping[str, tuple[str, ...]] = {
+    "tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "swanlab": ("swanlab",), "mlflow": ("mlflow",),
+    "trackio": ("trackio",), "comet_ml": ("comet_ml",), "clearml": ("clearml",), "neptune": ("neptune",),
+    "dvclive": ("dvclive",), "codecarbon": ("codecarbon",), "azure_ml": ("azureml",), "dagshub": ("dagshub",),
+    "flyte": ("flytekit",), "kubeflow": ("kubeflow",),
+}  # fmt: skip
+"""What `report_to` may name, and the modules of which each needs one."""
 
 
 def training_rules(recipe: Recipe) -> Iterator[Broken]:
@@ -22,6 +31,7 @@ def training_rules(recipe: Recipe) -> Iterator[Broken]:
     yield from _whole_steps(training)
     yield from _best(recipe)
     yield from _details(training)
+    yield from _trackers(training)
 
 
 def _precision(recipe: Recipe) -> Iterator[Broken]:
@@ -72,3 +82,17 @@ def _details(training: TrainingSection) -> Iterator[Broken]:
         yield Broken(("dataloader_persistent_workers",), "needs dataloader_num_workers above 0")
     if given.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy") and training.eval_strategy == "no":
         yield Broken(("lr_scheduler_type",), "follows evaluations; give eval_strategy", weighed=("eval_strategy",))
+
+
+def _trackers(training: TrainingSection) -> Iterator[Broken]:
+    """A tracker that is missing is said before a model is loaded."""
+    named = [name for name in training.report_to if name not in ("none", "all")]
+    unknown = [name for name in named if name not in TRACKERS]
+    if unknown:
+        known = ", ".join(("none", "all", *TRACKERS))
+        yield Broken(("report_to",), f"no tracker is called {', '.join(unknown)}; choose from {known}", "CFG-VALUE")
+    for name in named:
+        modules = TRACKERS.get(name, ())
+        if modules and not any(importlib.util.find_spec(module) for module in modules):
+            fix = f"{name} is not installed; pip install {modules[0].replace('azureml', 'azureml-mlflow')}"
+            yield Broken(("report_to",), f"{fix}, or leave it out", "CFG-PACKAGE")

@@ -8,7 +8,9 @@ from typing import Literal
 from hone.recipe.schema.key import key
 
 _LAYERWISE = "a step inside the backward pass changes weights before the gradient is checked and cut"
-_TRACKER = "SwanLab is not built yet"
+_TRACKER = (
+    "say report_to: swanlab; its settings are the variables that SwanLab reads itself (SWANLAB_PROJECT and the like)"
+)
 _BACKEND = "this back end is not built yet"
 
 

@@ -65,6 +65,9 @@ class TrainingSection:
     metric_for_best_model: str | None = key(None, "What best means. Left out: the evaluation loss.")
     report_to: tuple[str, ...] = key(("none",), "Trackers that receive the log: none, tensorboard, wandb, …")
     run_name: str | None = key(None, "Name of the run in trackers.")
+    record_vram: bool = key(
+        False, "Write the memory in use into each line of trainer_log.jsonl; RECORD_VRAM=1 asks for it too."
+    )
     hub_token: str | None = key(
         None, "Access token for pushing to the hub.", secret=True, later="pushing to the hub is not built yet"
     )

@@ -9,10 +9,11 @@ from hone.data.encode import encode_prompt
 from hone.data.stage import Encoded, Limits
 from hone.dialogue.example import IGNORED, Example
 from hone.dialogue.records import Chat
+from hone.stages.shared.cutting import cut_rows
 from hone.stages.shared.plain import PlainStage
 from hone.stages.shared.reference import Materials, Reference
 from hone.stages.shared.reward_model import reward_model_of
-from hone.stages.shared.rollout import Rollout, prompt_batch
+from hone.stages.shared.rollout import REWARD, Rollout, prompt_batch
 from hone.training.rewards import load_reward
 from hone.training.stage import Batch
 
@@ -33,6 +34,10 @@ class AnsweringStage(PlainStage):
     curves = ("reward",)
     size = 1
     """Answers to each question."""
+    by_token: tuple[str, ...] = ("sampled", "old")
+    """What experience holds of each token of an answer, beside the tokens."""
+    by_answer: tuple[str, ...] = ("reward", "ended")
+    """What it holds of each answer, beside `rewards/…`."""
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         self.named, self.weights = finetuning.reward_funcs, finetuning.reward_weights
@@ -57,6 +62,11 @@ class AnsweringStage(PlainStage):
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Questions; what is learned from is made of them by `gather`."""
         return prompt_batch(examples)
+
+    def cut(self, batch: Batch) -> Sequence[Batch]:
+        """Experience in two, between answers; whatever compares answers has been made when they were gathered."""
+        by_answer = [name for name in batch if name.startswith(REWARD)]
+        return cut_rows(batch, by_token=self.by_token, by_answer=(*by_answer, *self.by_answer))
 
     def weight(self, batch: Batch) -> Tensor:
         """The tokens of the answers."""

@@ -20,6 +20,8 @@ class PlainStage:
     """What the segments of an example are called when one is shown."""
     guessable = False
     """Whether the loss is the plain cross-entropy of tokens, which may be compared with that of guessing."""
+    reads_logits = True
+    """Whether the loss is made of logits at labels."""
     compares = False
     """Whether the loss needs a reference: the model with its adapters off, or a second one."""
 

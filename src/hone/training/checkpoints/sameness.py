@@ -20,7 +20,7 @@ MAY_CHANGE = frozenset((
     "dataloader_pin_memory", "dataloader_persistent_workers", "gradient_checkpointing",
     "disable_gradient_checkpointing", "use_reentrant_gc", "use_unsloth_gc", "gradient_checkpointing_kwargs",
     "plot_loss", "report_to", "run_name", "project", "disable_tqdm", "log_level", "log_level_replica", "ddp_timeout",
-    "ddp_backend", "include_effective_tokens_per_second", "include_num_input_tokens_seen",
+    "ddp_backend", "include_effective_tokens_per_second", "record_vram", "include_num_input_tokens_seen",
     "include_tokens_per_second", "compute_accuracy", "load_best_model_at_end", "metric_for_best_model",
     "greater_is_better", "predict_with_generate", "debug",
 ))  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ def read_log(file: Path) -> Iterator[dict[str, Any]]:
 class LogWriter(TrainerCallback):
     """Appends to the log. A resumed run first takes away the lines of the steps it is about to do again."""
 
-    def __init__(self, folder: Path, pace: Pace, *, anew: bool) -> None:
+    def __init__(
+        self, folder: Path, pace: Pace, *, anew: bool, memory: Callable[[Any], Mapping[str, float]] | None = None
+    ) -> None:
+        """`memory` says of a device what is in use there, for every line of a training."""
         self.file = folder / LOG
-        self.pace = pace
+        self.pace, self.memory = pace, memory
         self.total = 0
         self.batches = 0
         if anew:
@@ -59,6 +62,7 @@ class LogWriter(TrainerCallback):
             "accuracy": logs.get("rewards/accuracies"),
             "lr": logs.get("learning_rate"),
             "epoch": logs.get("epoch"),
+            **(self.memory(args.device) if self.memory is not None else {}),
         }
         self._write(state, state.global_step, self.total or state.max_steps, event, start=state)
 
