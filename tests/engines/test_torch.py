@@ -171,7 +171,7 @@ def test_a_prompt_that_begins_as_another_did_is_read_from_there(load: Callable[[
     answers(used, PROMPTS, [wanted] * len(PROMPTS))
     slots, kept = used.scheduler.board.slots, []
     take = slots.take
-    slots.take = lambda prompt, most: kept.append(found := take(prompt, most)) or found
+    slots.take = lambda *asked: kept.append(found := take(*asked)) or found
     longer = [[*prompt, 33, 34] for prompt in (PROMPTS[2], PROMPTS[4])]
     fresh = [answers(TorchEngine(*load("llama")), [prompt], [wanted])[0] for prompt in longer]
     assert answers(used, longer, [wanted] * 2) == fresh

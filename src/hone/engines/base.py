@@ -17,18 +17,23 @@ class PromptTooLongError(RecipeError):
     """The prompt, or the prompt and the tokens asked for, do not fit into the model's context."""
 
 
+class UnknownAdapterError(RecipeError):
+    """No adapter of this name is loaded."""
+
+
 class QueueFullError(MachineError):
     """As many requests wait as may wait; ask again later."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to continue. The defaults are those of the recipe's generating section, and mean the same.
+    """How to continue, and as whom. The defaults are those of the recipe's generating section, and mean the same.
 
     `min_p`: tokens less likely than this share of the likeliest are left out. The presence and frequency penalties
     count what was answered, the repetition penalty also what was asked. `stop` texts end an answer and are not shown.
     `logprobs`: how many of the likeliest tokens to report beside each one, None for no report at all.
     `grammar`: what the answer must follow (`hone.engines.grammar`), from the words `grammar_after` on if there are any.
+    `adapter`: the name of the adapter to answer with, None for the model as it is.
     """
 
     do_sample: bool = True
@@ -50,6 +55,7 @@ class Settings:
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     grammar_after: str = ""
+    adapter: str | None = None
 
     @classmethod
     def of(

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from hone.engines.cache import roomy_cache, whole_cache
 from hone.engines.joint import JointCache
+from hone.engines.lora import Lora
+from hone.engines.own_forward import OwnForward
 from hone.engines.request import Request
+from hone.errors import ModelError
 
 CLOSE = 2e-3
 """How far logits of one batch may be from those alone, relative to the largest (float32); half precision: 20 times."""
@@ -23,8 +26,8 @@ class Board:
     """Runs a model over requests. A single one keeps its own cache; from the second on they share one, if a probe shows
     that the model then computes the same for each (else one after the other, a token at a time)."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, own: OwnForward) -> None:
+        self.model, self.own = model, own
         accepted = inspect.signature(model.forward).parameters
         anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in accepted.values())
         self.places = "position_ids" in accepted or anything
@@ -50,19 +53,20 @@ class Board:
     def read(self, request: Request, most: int) -> Tensor | None:
         """Read up to so many more tokens of a prompt; the logits [vocabulary] after the last one, else None."""
         part, request.unread = request.unread[:most], request.unread[most:]
-        logits = self._alone(part, request.cache)
+        logits = self._alone(part, request.cache, request.lora)
         return None if request.unread else logits
 
     def step(self, requests: Sequence[Request]) -> list[Tensor]:
         """The logits [vocabulary] after the last token of each request."""
         if self.joint is None and (len(requests) == 1 or not self.together):
-            return [self._alone(request.unread, request.cache) for request in requests]
+            return [self._alone(request.unread, request.cache, request.lora) for request in requests]
         for request in requests:
             if request not in self.joined:
                 self._join(request)
         if self.joint is None:
             raise RuntimeError("no request joined")
-        logits = self._all(self.joint, [request.unread[0] for request in self.joined])
+        tokens, loras = [request.unread[0] for request in self.joined], [request.lora for request in self.joined]
+        logits = self._all(self.joint, tokens, loras)
         return [logits[self.joined.index(request)] for request in requests]
 
     def remove(self, request: Request) -> None:
@@ -81,6 +85,21 @@ class Board:
         """Forget everything, after a step that failed halfway."""
         self.joint, self.joined = None, []
 
+    def admit(self, lora: Lora) -> None:
+        """Take an adapter on, if rows with and without it are computed in one batch as alone. Raises ModelError."""
+        if not self.together:
+            return
+        try:
+            fine = self._agree([lora, None, lora]) and self.own.seen >= set(lora.factors)
+        except RuntimeError:
+            fine = False
+        if not fine:
+            what = "this model does not compute the same for each row of a batch with this adapter"
+            raise ModelError.one("ADAPTER-BATCH", what, "", "serve it alone, without a name")
+
+    def forget(self, lora: Lora) -> None:
+        """Nothing of it is kept here."""
+
     @property
     def together(self) -> bool:
         """Whether this model can answer several requests in one batch; found out when it is first asked."""
@@ -95,17 +114,18 @@ class Board:
         request.cache = None
         self.joined.append(request)
 
-    def _alone(self, ids: Sequence[int], cache: Any) -> Tensor:
-        seen = self.model(
-            input_ids=torch.tensor([ids], device=self.model.device),
-            past_key_values=cache,
-            use_cache=True,
-            **self.last_only,
-        )
+    def _alone(self, ids: Sequence[int], cache: Any, lora: Lora | None = None) -> Tensor:
+        with self.own.rows([lora], len(ids)):
+            seen = self.model(
+                input_ids=torch.tensor([ids], device=self.model.device),
+                past_key_values=cache,
+                use_cache=True,
+                **self.last_only,
+            )
         logits: Tensor = seen.logits[0, -1]
         return logits
 
-    def _all(self, joint: JointCache, tokens: Sequence[int]) -> Tensor:
+    def _all(self, joint: JointCache, tokens: Sequence[int], loras: Sequence[Lora | None]) -> Tensor:
         """One token for each row; logits of shape [rows, vocabulary]."""
         device = self.model.device
         joint.before_step()
@@ -114,7 +134,8 @@ class Board:
         if self.places:
             options["position_ids"] = torch.tensor(joint.lengths(), device=device)[:, None]
         ids = torch.tensor(tokens, device=device)[:, None]
-        seen = self.model(input_ids=ids, past_key_values=joint.cache, use_cache=True, **options, **self.last_only)
+        with self.own.rows(loras, 1):
+            seen = self.model(input_ids=ids, past_key_values=joint.cache, use_cache=True, **options, **self.last_only)
         joint.after_step()
         logits: Tensor = seen.logits[:, -1]
         return logits
@@ -128,23 +149,23 @@ class Board:
         if whole_cache(self.model.config) is None:
             return False
         try:
-            return self._agree()
+            return self._agree([None] * len(PROBE))
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
             return False  # a model that cannot take such a batch, in whatever way it says so
 
-    def _agree(self) -> bool:
+    def _agree(self, loras: Sequence[Lora | None]) -> bool:
         alone, joint = [], None
-        for prompt in PROBE:
+        for prompt, lora in zip(PROBE, loras, strict=True):
             cache = whole_cache(self.model.config)
-            self._alone(prompt, cache)
+            self._alone(prompt, cache, lora)
             if cache is None or not all(layer.is_initialized for layer in cache.layers):
                 return False
             joint = joint or JointCache(cache)
             joint.join(cache)
-            alone.append(torch.stack([self._alone([token], cache) for token in (7, 8)]))
+            alone.append(torch.stack([self._alone([token], cache, lora) for token in (7, 8)]))
         if joint is None:
             return False
-        together = torch.stack([self._all(joint, [token] * len(PROBE)) for token in (7, 8)], dim=1)
+        together = torch.stack([self._all(joint, [token] * len(PROBE), loras) for token in (7, 8)], dim=1)
         expected = torch.stack(alone)
         far = (together - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
         return bool(far <= CLOSE * (1 if expected.dtype == torch.float32 else 20))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hone.engines.lora import Factors, Lora
+from hone.engines.mixing import Mixer
 from hone.engines.product import product
 from hone.engines.slots import Slots
 from hone.models.speed import pointwise
 from hone.models.speed.block import Block, Norm
+from hone.models.speed.lowrank import Frozen, Update, stack
 from hone.models.speed.recognize import NotUnderstood, base_linear, check, groups, understood
 
 STILL = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions that are the same however long the text grows."""
+
+
+Place = tuple[int, int]
+"""A fused product: which block, and which of its four (entrance, exit, gate and up, down)."""
+HEAD: Place = (-1, 0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Part:
     slot: int
     start: int
     ids: Sequence[int]
+    lora: Lora | None = None
 
     @property
     def end(self) -> int:
@@ -48,6 +57,25 @@ class Decoder:
         self.windows = {block.shape.rules.window for block in self.blocks}
         self.shape, self.dtype = shape, self.embedding.dtype
         self.turns = torch.zeros(2, 0, 1, shape.width)
+        self.places = places_of(model)
+        self.mixer = Mixer(self.fitted)
+
+    def fitted(self, lora: Lora) -> Mapping[Place, Factors]:
+        """An adapter's factors by fused product. Raises NotUnderstood for a layer that is none of them."""
+        updates: dict[Place, list[Update]] = {}
+        for name, pair in lora.factors.items():
+            if name not in self.places:
+                raise NotUnderstood(f"{name} is not a product of the forward by hand")
+            place, start = self.places[name]
+            updates.setdefault(place, []).append(Update(pair.down, pair.up, 1.0, start, start + len(pair.up)))
+        found = {place: stack(several, self._frozen(place)) for place, several in updates.items()}
+        return {place: Factors(both.down, both.up) for place, both in found.items() if both is not None}
+
+    def _frozen(self, place: Place) -> Frozen:
+        if place == HEAD:
+            return Frozen(self.head.weight, None)
+        block = self.blocks[place[0]]
+        return (block.entrance, block.exit, block.gate_up, block.down)[place[1]]
 
     def slots(self) -> Slots:
         """An empty cache that fits."""
@@ -59,9 +87,10 @@ class Decoder:
         slots.make_room(0, max(part.end for part in parts))
         plan = Plan(singles, pieces, slots, self)
         states = self.embedding[plan.ids]
-        for block, buffer in zip(self.blocks, slots.buffers, strict=True):
-            states = self._block(states, block, buffer, plan)
-        return product(_norm(states[plan.lasts], self.last), self.head.weight, self.head.bias)
+        for number, buffer in enumerate(slots.buffers):
+            states = self._block(states, number, buffer, plan)
+        states = _norm(states[plan.lasts], self.last)
+        return plan.of_lasts(HEAD, states, product(states, self.head.weight, self.head.bias))
 
     def turned(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine, and sine with the sign of its half, of each position: [T, 1, width]."""
@@ -72,9 +101,10 @@ class Decoder:
             self.turns = torch.stack([cosine[0], sine[0]])[:, :, None].to(self.dtype)
         return self.turns[0, positions], self.turns[1, positions]
 
-    def _block(self, states: Tensor, block: Block, buffer: Tensor, plan: Plan) -> Tensor:
+    def _block(self, states: Tensor, number: int, buffer: Tensor, plan: Plan) -> Tensor:
+        block = self.blocks[number]
         shape = block.shape
-        fused = product(_norm(states, block.before_attention), block.entrance.weight, block.entrance.bias)
+        fused = plan.product((number, 0), _norm(states, block.before_attention), block.entrance)
         heads = fused.view(len(states), -1, shape.width)
         turned = heads[:, : shape.heads + shape.key_heads]
         if block.query_norm is not None and block.key_norm is not None:
@@ -85,10 +115,9 @@ class Decoder:
         keys_values = torch.cat([turned[:, shape.heads :], heads[:, shape.heads + shape.key_heads :]], 1)
         buffer.view(-1, *buffer.shape[2:]).index_copy_(0, plan.places, keys_values)
         attended = plan.attend(turned[:, : shape.heads], buffer, block)
-        mixed = product(attended, block.exit.weight, block.exit.bias).add_(states)
-        both = product(_norm(mixed, block.before_mlp), block.gate_up.weight, block.gate_up.bias)
-        gate, up = both.chunk(2, -1)
-        return product(functional.silu(gate).mul_(up), block.down.weight, block.down.bias).add_(mixed)
+        mixed = plan.product((number, 1), attended, block.exit).add_(states)
+        gate, up = plan.product((number, 2), _norm(mixed, block.before_mlp), block.gate_up).chunk(2, -1)
+        return plan.product((number, 3), functional.silu(gate).mul_(up), block.down).add_(mixed)
 
 
 class Plan:
@@ -109,6 +138,17 @@ class Plan:
         in_order = [part.slot for part in singles] == list(range(len(singles)))
         self.where = None if in_order else rows[: len(singles)]
         self.masks = {window: self._masks(window, decoder.dtype) for window in decoder.windows}
+        self.mix = decoder.mixer.mix([part.lora for part in parts for _ in part.ids])
+        self.mix_of_lasts = None if self.mix is None else decoder.mixer.mix([part.lora for part in parts])
+
+    def product(self, place: Place, source: Tensor, frozen: Frozen) -> Tensor:
+        """source [T, in] through a fused layer, with what each token's adapter adds: [T, out]."""
+        output = product(source, frozen.weight, frozen.bias)
+        return output if self.mix is None else self.mix.add(place, source, output)
+
+    def of_lasts(self, place: Place, source: Tensor, output: Tensor) -> Tensor:
+        """The same for the last token of each request alone, whose output is there."""
+        return output if self.mix_of_lasts is None else self.mix_of_lasts.add(place, source, output)
 
     def attend(self, query: Tensor, buffer: Tensor, block: Block) -> Tensor:
         """query [T, heads, width] → [T, heads * width]: each request sees its own slot, up to its own place."""
@@ -161,6 +201,19 @@ class Plan:
 
     def _mask_of(self, positions: Tensor, columns: int, window: int | None, dtype: torch.dtype) -> Tensor:
         return _additive(_allowed(positions, columns, window), dtype).repeat(self.group, 1)
+
+
+def places_of(model: Any) -> dict[str, tuple[Place, int]]:
+    """By the full name of a layer: the fused product that it is a part of, and its first row there."""
+    names = {module: name for name, module in model.named_modules()}
+    found = {names[model.lm_head]: (HEAD, 0)}
+    for number, layer in enumerate(_body(model).layers):
+        for which, group in enumerate(groups(layer)):
+            start = 0
+            for module in group:
+                found[names[module]] = ((number, which), start)
+                start += module.out_features
+    return found
 
 
 def _allowed(positions: Tensor, columns: int, window: int | None) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hone.engines.base import Deliver, Finish, Piece, Settings
 from hone.engines.detokenize import Detokenizer
+from hone.engines.lora import Lora
 from hone.engines.sampling import Sampler, odds
 
 
@@ -47,6 +48,7 @@ class Request:
         self.stops = frozenset(settings.stop_ids)
         self.text = Detokenizer(tokenizer, skip_special_tokens=settings.skip_special_tokens)
         self.stop_text = StopText(settings.stop)
+        self.lora: Lora | None = None
         self.cache: Any = None
         self.deliver: Deliver | None = None
         self.cancelled = False

@@ -16,7 +16,7 @@ class Slots:
     """One buffer for each layer, of shape [slots, columns, 2 * key heads, width]: keys, then values, of each token.
 
     The first `used` slots belong to requests under way. Those behind them still hold what was read there before, until
-    they are taken: a prompt that begins the same takes its keys and values from them.
+    they are taken: a prompt that begins the same, and has the same adapter, takes its keys and values from them.
     """
 
     def __init__(self, layers: int, shape: tuple[int, int], dtype: torch.dtype) -> None:
@@ -24,6 +24,8 @@ class Slots:
         self.buffers = [torch.zeros(0, 0, *shape, dtype=dtype) for _ in range(layers)]
         self.ids: list[list[int]] = []
         """The tokens whose keys and values stand in each slot."""
+        self.owners: list[int] = []
+        """The number of the adapter that each slot was read with, 0 for none."""
         self.used = 0
 
     @property
@@ -31,10 +33,11 @@ class Slots:
         """How many tokens a slot holds now."""
         return self.buffers[0].shape[1]
 
-    def take(self, prompt: Sequence[int], most: int) -> tuple[int, int]:
+    def take(self, prompt: Sequence[int], most: int, owner: int = 0) -> tuple[int, int]:
         """A slot for a prompt, and how many of its first tokens (at most `most`) need not be read any more."""
         self.make_room(self.used + 1, 0)
-        lengths = [_shared(ids, prompt, most) for ids in self.ids]
+        read = zip(self.ids, self.owners, strict=True)
+        lengths = [_shared(ids, prompt, most) if one == owner else 0 for ids, one in read]
         best = max(range(len(lengths)), key=lengths.__getitem__)
         kept = lengths[best] if lengths[best] >= WORTH else 0
         slot = self.used
@@ -42,7 +45,7 @@ class Slots:
             self._exchange(best, slot)
         elif kept and best < slot:
             self._copy(best, slot, kept)
-        self.ids[slot] = list(prompt[:kept])
+        self.ids[slot], self.owners[slot] = list(prompt[:kept]), owner
         self.used += 1
         return slot, kept
 
@@ -65,10 +68,11 @@ class Slots:
             new[:have, :wide] = old
             self.buffers[place] = new
         self.ids += [[] for _ in range(rows - have)]
+        self.owners += [0] * (rows - have)
 
     def clear(self) -> None:
         """Forget everything, the buffers too."""
-        self.ids, self.used = [], 0
+        self.ids, self.owners, self.used = [], [], 0
         self.buffers = [buffer[:0, :0].clone() for buffer in self.buffers]
 
     def _copy(self, source: int, slot: int, length: int) -> None:
@@ -82,6 +86,7 @@ class Slots:
             buffer[one, :length] = buffer[other, :length]
             buffer[other, :length] = kept
         self.ids[one], self.ids[other] = self.ids[other], self.ids[one]
+        self.owners[one], self.owners[other] = self.owners[other], self.owners[one]
 
 
 def _shared(ids: Sequence[int], prompt: Sequence[int], most: int) -> int:

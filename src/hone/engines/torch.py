@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
+from hone.engines.adapters import Adapters
+from hone.engines.base import Settings
 from hone.engines.board import Board
 from hone.engines.boarded import QUEUE, SLOTS, BoardEngine
 from hone.engines.layout import lay_out_for_decoding
 from hone.engines.memory import Memory
+from hone.engines.own_forward import OwnForward
 from hone.engines.quick_board import QuickBoard
+from hone.engines.request import Request
 from hone.engines.scheduler import Scheduler
 from hone.engines.threads import give_back_threads
 from hone.models.speed.recognize import NotUnderstood
@@ -28,8 +34,11 @@ class TorchEngine(BoardEngine):
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         kept = Memory.of(self.model, memory)
-        scheduler = Scheduler(_board(self.model), kept, slots=slots, queue=queue)
+        self.own = OwnForward(self.model)
+        board = _board(self.model, self.own)
+        scheduler = Scheduler(board, kept, slots=slots, queue=queue)
         super().__init__(scheduler, tokenizer, self.model.config.get_text_config().vocab_size, self.model.device)
+        self.adapters = Adapters(self.own, board, self.aside)
         give_back_threads()
 
     @property
@@ -38,11 +47,28 @@ class TorchEngine(BoardEngine):
         found = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         return int(found) if found else None
 
+    def aside(self, work: Callable[[], Any], adapter: str | None = None) -> Future[Any]:
+        """As every engine's; the model's own forward has the adapter of this name meanwhile."""
+        lora = self.adapters.named(adapter)
 
-def _board(model: Any) -> Board | QuickBoard:
+        def with_adapter() -> Any:
+            with self.own.rows([lora], 1):
+                return work()
+
+        return super().aside(with_adapter)
+
+    def _request(self, prompt: Sequence[int], settings: Settings) -> Request:
+        """Raises UnknownAdapterError too."""
+        lora = self.adapters.named(settings.adapter)
+        request = super()._request(prompt, settings)
+        request.lora = lora
+        return request
+
+
+def _board(model: Any, own: OwnForward) -> Board | QuickBoard:
     """By hand where the architecture is known and the numbers agree, else the model's own forward."""
     try:
-        return QuickBoard(model)
+        return QuickBoard(model, own)
     except (NotUnderstood, RuntimeError, AttributeError, TypeError, ValueError):
         lay_out_for_decoding(model)
-        return Board(model)
+        return Board(model, own)
