@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal, jinja_tools_refusal
+from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal
 from hone.dialogue.message import Conversation, Message, Text, ToolCall
 from hone.dialogue.render import render_turns
 from hone.dialogue.slots import Inked, Mark, Piece, Slot
@@ -57,10 +57,8 @@ def _list(words: list[str], as_json: bool) -> int:
     width = max(len(row["name"]) for row in rows)
     result(f"{'template':<{width}}  {'tools':<9}  thinks  chat template")
     for row in rows:
-        made = row["jinja_refusal"] or (
-            f"without tools: {row['jinja_tools_refusal']}" if row["jinja_tools_refusal"] else "yes"
-        )
-        result(f"{row['name']:<{width}}  {row['tools'] or 'none':<9}  {'yes' if row['thinks'] else 'no':<6}  {made}")
+        thinks, made = "yes" if row["thinks"] else "no", row["jinja_refusal"] or "yes"
+        result(f"{row['name']:<{width}}  {row['tools'] or 'none':<9}  {thinks:<6}  {made}")
     return 0
 
 
@@ -71,7 +69,6 @@ def _row(template: Template) -> dict[str, Any]:
         "thinks": template.thinking is not None,
         "stop": list(template.stop),
         "jinja_refusal": jinja_refusal(template),
-        "jinja_tools_refusal": jinja_tools_refusal(template),
     }
 
 

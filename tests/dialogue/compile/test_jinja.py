@@ -16,18 +16,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from speaking import CALLS, TOOL, answer, common, conversations, result, results, system, talk, text_of, user
 
-from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal, jinja_tools_refusal
+from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal
+from hone.dialogue.compile.jinja_tools import DECLARED, LISTED, WRITTEN
 from hone.dialogue.derived import Render
 from hone.dialogue.jinja import compile_template
 from hone.dialogue.message import Conversation, Text, Thought, ToolCall
 from hone.dialogue.render import render_answer, render_prompt
 from hone.dialogue.template import Template, load_template, template_names
-from hone.dialogue.tools import llama3
+from hone.dialogue.tools import dialect_names, llama3
 from hone.errors import ModelError
 
 NAMES = [name for name in template_names() if jinja_refusal(load_template(name)) is None]
 TOKENS = {"bos_token": "<BOS>", "eos_token": "<EOS>", "date_string": "02 Jan 2026"}
-UNEXPRESSED = {"gemma4", "gemma4n"}
 
 
 @cache
@@ -98,10 +98,9 @@ PARALLEL = talk(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNEXPRESSED])
+@pytest.mark.parametrize("name", NAMES)
 def test_jinja_writes_tools_and_calls_as_the_renderer_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama3, "today", lambda: datetime.date(2026, 1, 2))
-    assert jinja_tools_refusal(load_template(name)) is None
     several = [] if load_template(name).calls == "glm4" else [PARALLEL]
     for said in [*WITH_TOOLS.values(), *several]:
         for enable in (True, False, None):
@@ -116,7 +115,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize(
-    "name", ["qwen3", "llama3", "mistral", "glm4_moe", "qwen3_5", "default", "lfm2", "minimax2", "seed_oss"]
+    "name", ["qwen3", "llama3", "mistral", "glm4_moe", "qwen3_5", "default", "lfm2", "minimax2", "seed_oss", "gemma4"]
 )
 @given(arguments=st.dictionaries(st.from_regex(r"\A[a-z_]{1,8}\Z"), json_values, max_size=3))
 @settings(max_examples=15, deadline=None)
@@ -132,10 +131,8 @@ def test_a_card_that_places_tokens_by_id_has_no_chat_template() -> None:
             compile_jinja(load_template(name))
 
 
-def test_a_dialect_without_a_jinja_form_refuses_tools_and_nothing_else() -> None:
-    assert {name for name in NAMES if jinja_tools_refusal(load_template(name))} == UNEXPRESSED
-    with pytest.raises(ModelError, match="gemma4"):
-        rendered("gemma4", talk(user("q"), tools=(TOOL,)), ask=True)
+def test_every_dialect_has_a_jinja_form() -> None:
+    assert {*LISTED, *DECLARED} == set(WRITTEN) == set(dialect_names())
 
 
 def test_content_may_come_in_parts() -> None:

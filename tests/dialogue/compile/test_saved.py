@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from speaking import CALLS, TOOL, answer, common, result, results, system, talk, user
 
-from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal, jinja_tools_refusal
+from hone.dialogue.compile.jinja import compile_jinja, jinja_refusal
 from hone.dialogue.encoder import Encoder
 from hone.dialogue.fix_tokenizer import fix_tokenizer
 from hone.dialogue.message import Conversation, Thought
@@ -56,8 +56,6 @@ def tokenizer_of_bytes(template: Template) -> Any:
 
 
 def talks_of(template: Template) -> list[Conversation]:
-    if jinja_tools_refusal(template) is not None:
-        return TALKS
     return [*TALKS, *WITH_TOOLS, *([] if template.calls == "glm4" else [PARALLEL])]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from hone.dialogue.compile.jinja_tools import calling, describing, expressible, quoted
+from hone.dialogue.compile.jinja_tools import calling, describing, quoted
 from hone.dialogue.slots import BOS, Hole, Mark, Slot
 from hone.dialogue.template import Template
 from hone.errors import ModelError
@@ -136,12 +136,6 @@ def jinja_refusal(template: Template) -> str | None:
     slots = (template.prefix, template.system, template.user, template.assistant, template.call, template.result)
     named = sorted({part.token for slot in slots for part in slot if isinstance(part, Mark) and part.token})
     return f"{', '.join(named)} are placed by id, and a text cannot say so" if named else None
-
-
-def jinja_tools_refusal(template: Template) -> str | None:
-    """Why the compiled template refuses tools and calls, or None if it writes them."""
-    unwritten = [name for name in (template.tools, template.calls) if not expressible(name)]
-    return f"the dialect {unwritten[0]} has no Jinja form" if unwritten else None
 
 
 def _values(template: Template) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from hone.dialogue.compile import jinja_notation
 from hone.dialogue.tools import dialect
 
 PROBE = {"name": "probe", "description": "", "parameters": {"type": "object", "properties": {}}}
@@ -82,6 +83,9 @@ LISTED = {
 }
 """How each dialect lists the tools. `@0@` to `@9@` are the fixed texts of its description, in order."""
 
+DECLARED = {"gemma4": jinja_notation.DECLARATIONS}
+"""The description of dialects whose fixed texts are only marks between the fields."""
+
 _CALL = r"{%- set call = call.function if call.function is mapping else call -%}"
 _EACH = "{%- for call in calls -%}" + _CALL
 _JSON = r"""'{"name": ' ~ call.name | tojson ~ ', "@KEY@": ' ~ plain(call.arguments) ~ '}'"""
@@ -93,6 +97,7 @@ WRITTEN = {
     "default": _EACH
     + r"{{- ('\n' if not loop.first else '') ~ 'Action: ' ~ call.name ~ '\nAction Input: ' ~ plain(call.arguments) -}}"
     + _ENDS,
+    "gemma4": _EACH + jinja_notation.CALL + _ENDS,
     "glm4": r"{%- if calls | length != 1 -%}{{- raise_exception('GLM-4 calls one function at a time') -}}{%- endif -%}"
     + _EACH
     + r"{{- call.name ~ '\n' ~ plain(call.arguments) -}}"
@@ -168,27 +173,22 @@ WRITTEN |= {"ling": WRITTEN["qwen"], "phi4": WRITTEN["default"]}
 """How each dialect writes calls."""
 
 
-def expressible(name: str | None) -> bool:
-    """Whether Jinja can express the dialect; None is a family that tells nothing of tools."""
-    return name is None or name in LISTED
-
-
 def describing(name: str | None) -> str:
     """The macro `describe(tools)`, and what it needs."""
-    return f"{SCHEMAS}{{%- macro describe(tools) -%}}\n{_description(name)}\n{{%- endmacro -%}}"
+    needed = SCHEMAS + (jinja_notation.NOTATION if name in DECLARED else "")
+    return f"{needed}{{%- macro describe(tools) -%}}\n{_description(name)}\n{{%- endmacro -%}}"
 
 
 def calling(name: str) -> str:
     """The macro `write(calls)`."""
-    body = WRITTEN.get(name) or _refusal(name)
-    return f"{{%- macro write(calls) -%}}\n{body}\n{{%- endmacro -%}}"
+    return f"{{%- macro write(calls) -%}}\n{WRITTEN[name]}\n{{%- endmacro -%}}"
 
 
 def _description(name: str | None) -> str:
     if name is None:
         return ""
-    if name not in LISTED:
-        return _refusal(name)
+    if name in DECLARED:
+        return DECLARED[name]
     fixed = [quoted(run.text) for run in dialect(name).describe([PROBE]) if run.own]
     if name == "llama3":
         fixed[0] = _with_the_day(fixed[0])
@@ -211,10 +211,6 @@ def _with_the_day(text: str) -> str:
         "else '26 Jul 2024')"
     )
     return re.sub(r"(?<=Today Date: )[^\\]*", lambda _: f"' ~ {day} ~ '", text)
-
-
-def _refusal(name: str) -> str:
-    return f"{{{{- raise_exception('the tool dialect {name} has no form here') -}}}}"
 
 
 def quoted(text: str) -> str:
