@@ -85,6 +85,25 @@ def test_commands_are_obeyed_and_messages_may_have_several_lines(chat: Chat, mod
         assert words in done.stderr
 
 
+def test_who_answers_is_chosen_among_adapters_with_names(chat: Chat, model: str, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(tmp_path)
+    words = ("--model_name_or_path", model, "--template", "chatml", "--adapter_name_or_path", f"geese={tmp_path}")
+    typed = "hi\nclear\n/adapter off\nhi\nclear\n/adapter geese\nhi\n/adapter\n/adapter ducks\n"
+    done = chat(*words, *LIMITS, typed=typed)
+    assert done.returncode == 0, done.stderr
+    first, second, third = answers(done.stdout)
+    assert first == third != second
+    assert "* geese" in done.stderr
+    assert "There is no adapter ducks" in done.stderr
+
+
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_talk(model: str, tmp_path: Path) -> None:
     import pty
 

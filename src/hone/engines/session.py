@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hone.dialogue.encoder import Encoder
 from hone.dialogue.message import Conversation, Message, Part
 from hone.dialogue.parse import StreamParser, parse
-from hone.engines.base import Engine, Finish, Settings
+from hone.engines.base import Engine, Finish, Settings, UnknownAdapterError
+from hone.errors import RecipeError
+
+Load = Callable[[str, Path], Encoder]
+"""Loads an adapter by name from a folder; the encoder that it was taught with."""
 
 
 class Reply:
@@ -50,12 +55,37 @@ def opens_thought(encoder: Encoder, prompt: list[int]) -> bool:
 
 
 class Session:
-    """An engine and the encoder its model was taught with."""
+    """An engine and the encoder its model was taught with; `encoders` holds that of each adapter with a name."""
 
-    def __init__(self, engine: Engine, encoder: Encoder) -> None:
+    def __init__(self, engine: Engine, encoder: Encoder, *, load: Load | None = None) -> None:
         self.engine = engine
         self.encoder = encoder
+        self.encoders: dict[str, Encoder] = {}
+        self.by_name = False
+        """Whether any adapter ever had a name: from then on a name that is none is not taken for the model's."""
+        self._load = load
 
     def say(self, conversation: Conversation, settings: Settings) -> Reply:
         """The answer to a conversation. Raises PromptTooLongError at once, DataError for roles out of turn."""
-        return Reply(self.engine, self.encoder, conversation, settings)
+        return Reply(self.engine, self.encoder_of(settings.adapter), conversation, settings)
+
+    def encoder_of(self, adapter: str | None) -> Encoder:
+        """How an adapter, or the model itself, is spoken to. Raises UnknownAdapterError."""
+        found = self.encoder if adapter is None else self.encoders.get(adapter)
+        if found is None:
+            raise UnknownAdapterError.one("ADAPTER-NAME", f"no adapter {adapter!r} is loaded", "", "load it first")
+        return found
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Answer with it whoever asks for this name. Raises ModelError, RecipeError, QueueFullError."""
+        if self._load is None:
+            raise RecipeError.one("ENGINE-ADAPTERS", "adapters cannot be loaded by name here")
+        self.encoders[name] = self._load(name, folder)
+        self.by_name = True
+
+    def unload_adapter(self, name: str) -> None:
+        """Requests under way go on with it. Raises UnknownAdapterError, QueueFullError."""
+        engine: Any = self.engine
+        self.encoder_of(name)
+        engine.adapters.unload(name)
+        del self.encoders[name]

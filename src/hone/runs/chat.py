@@ -23,8 +23,10 @@ def run(words: Sequence[str]) -> int:
 
     from hone.runs.session import open_session  # heavy, and only for a recipe without faults
 
-    session = open_session(recipe)
+    session = open_session(recipe, by_name=True)
     say(f"Chat with {recipe.model.model_name_or_path}. {WELCOME}")
+    if session.encoders:
+        say(f"Answers come from the adapter {next(iter(session.encoders))}; /adapter lists them all and changes it.")
     talk(session, settings_of(recipe, session.encoder.stop_ids), Writer(session.encoder.template.words.thought))
     return 0
 
@@ -41,11 +43,14 @@ def settings_of(recipe: Recipe, stop_ids: Sequence[int]) -> Settings:
 
 def talk(session: Session, settings: Settings, writer: Writer) -> None:
     """Answer message by message until `exit` or the end of the input; Ctrl-C at the prompt is left to the caller."""
-    said = Talk()
+    said = Talk(adapters=tuple(session.encoders), adapter=next(iter(session.encoders), None))
     turns = count()
     for line in _messages(writer, said):
         asked = said.asked(line)
         turn = settings if settings.seed is None else replace(settings, seed=settings.seed + next(turns))
+        if said.adapter is not None:
+            stops = tuple(session.encoder_of(said.adapter).stop_ids)
+            turn = replace(turn, adapter=said.adapter, stop_ids=stops)
         try:
             reply = session.say(Conversation(said.whole(asked)), turn)
         except PromptTooLongError as fault:

@@ -13,6 +13,7 @@ from hone.log import say
 HELP = """\
 /system TEXT   how the model should behave; without a text it is taken away
 /clear         forget the conversation (also: clear)
+/adapter NAME  answer with this adapter (`/adapter off`: with the model itself); without a name they are listed
 /save FILE     write the conversation as JSON
 /help          this list
 /exit          leave (also: exit)
@@ -23,11 +24,13 @@ BLOCK = '"""'
 
 @dataclass
 class Talk:
-    """What was said so far. `over` is true once the user has left."""
+    """What was said so far, and who answers. `over` is true once the user has left."""
 
     system: str = ""
     history: tuple[Message, ...] = ()
     over: bool = False
+    adapters: tuple[str, ...] = ()
+    adapter: str | None = None
 
     def asked(self, text: str) -> tuple[Message, ...]:
         """The messages with a new question."""
@@ -89,6 +92,19 @@ def _system(talk: Talk, rest: str) -> None:
     say("The system prompt is set." if rest else "There is no system prompt any more.")
 
 
+def _adapter(talk: Talk, rest: str) -> None:
+    if not talk.adapters:
+        say("No adapter has a name: hone chat … adapter_name_or_path=one=FOLDER,two=FOLDER")
+    elif not rest:
+        listed = [f"{'*' if name == talk.adapter else ' '} {name}" for name in talk.adapters]
+        say("\n".join([*listed, f"{' ' if talk.adapter else '*'} off (the model itself)"]))
+    elif rest in talk.adapters or rest == "off":
+        talk.adapter = rest if rest in talk.adapters else None
+        say(f"Answers come from {f'the adapter {rest}' if talk.adapter else 'the model itself'} now.")
+    else:
+        say(f"There is no adapter {rest}; there are {', '.join(talk.adapters)}.")
+
+
 def _save(talk: Talk, rest: str) -> None:
     if not rest:
         say("Name a file: /save conversation.json")
@@ -125,7 +141,7 @@ COMMANDS: dict[str, Callable[[Talk, str], None]] = {
     "/system": _system,
     "/save": _save,
     "/image": lambda _talk, _rest: say("Pictures cannot be shown to a model in the terminal yet."),
-    "/adapter": lambda _talk, _rest: say("Adapters are named at the start: hone chat … adapter_name_or_path=FOLDER"),
+    "/adapter": _adapter,
     "/help": lambda _talk, _rest: say(HELP),
     "/exit": _leave,
 }

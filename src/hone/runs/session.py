@@ -18,13 +18,17 @@ from hone.models.value_head import add_value_head, load_value_head
 from hone.models.vocabulary import add_words, grow_model
 from hone.recipe import Recipe
 from hone.runs.template import choose_encoder, find_card
+from hone.runs.voices import Voices, first_card, named_adapters, without_adapters
 
 
-def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE) -> Session:
+def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE, by_name: bool = False) -> Session:
     """Load what the recipe names. Everything cheap is checked first; raises ModelError, RecipeError, MachineError.
 
-    `slots` requests are answered at once, and `queue` more may wait.
+    `slots` requests are answered at once, and `queue` more may wait. `by_name`: whoever asks may choose among adapters
+    given as `name=folder`, and load more.
     """
+    named = named_adapters(recipe) if by_name else {}
+    recipe = without_adapters(recipe) if named else recipe
     folder = find_source(recipe.model).path
     tokenizer = load_tokenizer(recipe.model)
     add_words(tokenizer, recipe.model)
@@ -32,12 +36,16 @@ def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE) -> S
         recipe.model,
         recipe.data,
         tokenizer,
-        card=find_card(recipe.model),
+        card=find_card(recipe.model) or first_card(named),
         given=recipe.given,
         base=base_fingerprint(folder),
     )
     model = load_answering(recipe, tokenizer)
-    return Session(TorchEngine(model, tokenizer, slots=slots, queue=queue), encoder)
+    engine = TorchEngine(model, tokenizer, slots=slots, queue=queue)
+    session = Session(engine, encoder, load=Voices(recipe, engine, encoder).load if by_name else None)
+    for name, place in named.items():
+        session.load_adapter(name, place)
+    return session
 
 
 def load_answering(recipe: Recipe, tokenizer: Any) -> Any:

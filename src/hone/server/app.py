@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from hone import __version__
 from hone.errors import HoneError
+from hone.server.adapters import listed, load, one_model, unload
 from hone.server.arrivals import until_gone
 from hone.server.fields import Body, read_json
 from hone.server.guard import Door, Guard
@@ -50,8 +51,19 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        own = {"id": service.name, "object": "model", "created": service.created, "owned_by": "owner"}
-        return {"object": "list", "data": [own]}
+        return {"object": "list", "data": listed(service)}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        return one_model(service, name)
+
+    @app.post("/v1/load_lora_adapter")
+    async def load_adapter(request: Request) -> Response:
+        return Response(await load(service, await _body(request)), media_type="text/plain")
+
+    @app.post("/v1/unload_lora_adapter")
+    async def unload_adapter(request: Request) -> Response:
+        return Response(await unload(service, await _body(request)), media_type="text/plain")
 
     @app.get("/info")
     async def info() -> dict[str, Any]:
@@ -101,6 +113,7 @@ async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
     if "messages" in body:
         ids = (await service.read_chat(body)).prompt
     else:
+        service.voice(body)
         unknown = sorted(set(body) - {"model", "prompt"})
         if unknown:
             raise RefusedError(f"`{unknown[0][:80]}` is not supported", unknown[0][:80], code="unsupported_parameter")

@@ -14,6 +14,7 @@ def info_of(service: Service) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": service.name,
+        "models": [service.name, *service.session.encoders],
         "template": getattr(template, "name", ""),
         "sees": bool(getattr(service, "sees", False)),
         "tools": getattr(template, "tools", None) is not None or bool(getattr(template, "describes", False)),

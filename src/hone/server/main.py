@@ -34,6 +34,8 @@ class Place:
     queue: int = 128
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    """Where adapters may be loaded from while the server runs."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Place:
@@ -53,6 +55,7 @@ class Place:
             queue=_number(environment, "MAX_WAITING", cls.queue, 0, 65536),
             hosts=(*LOOPBACK, *named) if host in LOOPBACK else named,
             origins=_list(environment.get("API_ORIGINS", "")),
+            folders=tuple(map(_folder, filter(None, environment.get("API_ADAPTER_FOLDERS", "").split(",")))),
         )
 
 
@@ -78,8 +81,10 @@ def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> i
     from hone.server.guard import Door
     from hone.server.service import Service
 
-    session = open_session(recipe, slots=place.slots, queue=place.queue)
-    service = Service(session, settings_of(recipe, session.encoder.stop_ids), place.name)
+    session = open_session(recipe, slots=place.slots, queue=place.queue, by_name=True)
+    if place.name in session.encoders:
+        raise RecipeError.one("ENV-NAME", f"an adapter has the model's own name {place.name}", "API_MODEL_NAME")
+    service = Service(session, settings_of(recipe, session.encoder.stop_ids), place.name, place.folders)
     app = make_app(service, Door(place.key, place.hosts, place.origins), root_path=place.root_path, pages=pages)
     _welcome(place, listening, page=pages is not None)
     config = uvicorn.Config(
@@ -118,6 +123,13 @@ def _number(environment: Mapping[str, str], name: str, usual: int, least: int, m
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise RecipeError.one("ENV-NUMBER", f"{name} is {text!r}, not a number from {least} to {most}", name)
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text.strip()).expanduser()
+    if not folder.is_dir():
+        raise RecipeError.one("ENV-FOLDER", f"API_ADAPTER_FOLDERS names no folder: {text!r}", "API_ADAPTER_FOLDERS")
+    return folder.resolve()
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
 import struct
@@ -27,11 +26,12 @@ async def embeddings(service: Service, body: Body) -> dict[str, Any]:
     if pooling not in ("mean", "last"):
         raise RefusedError("`pooling` is mean or last", "pooling")
     rows = _rows(service, body.get("input"))
-    found = await _each(service, rows, lambda ids: embedding(service.engine.model, ids, pooling))
+    model, _, settings = service.voice(body)
+    found = await _each(service, rows, lambda reader, ids: embedding(reader, ids, pooling), settings.adapter)
     data = [{"object": "embedding", "index": place, "embedding": _in(form, row)} for place, row in enumerate(found)]
     used = sum(map(len, rows))
     usage = {"prompt_tokens": used, "total_tokens": used}
-    return {"object": "list", "data": data, "model": body.get("model") or service.name, "usage": usage}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
 
 
 async def scores(service: Service, body: Body) -> dict[str, Any]:
@@ -41,9 +41,10 @@ async def scores(service: Service, body: Body) -> dict[str, Any]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise RefusedError("`messages` must be a list of texts", "messages")
     rows = [ids if most is None else ids[:most] for ids in _rows(service, texts, "messages")]
-    found = await _each(service, rows, lambda ids: value(service.engine.model, ids))
+    model = service.voice(body)[0]
+    found = await _each(service, rows, value)
     identity = f"scoreval-{secrets.token_hex(12)}"
-    return {"id": identity, "object": "score.evaluation", "model": body.get("model") or service.name, "scores": found}
+    return {"id": identity, "object": "score.evaluation", "model": model, "scores": found}
 
 
 def _rows(service: Service, given: Any, name: str = "input") -> list[list[int]]:
@@ -61,11 +62,13 @@ def _rows(service: Service, given: Any, name: str = "input") -> list[list[int]]:
     return rows
 
 
-async def _each(service: Service, rows: list[list[int]], work: Callable[[list[int]], Any]) -> list[Any]:
+async def _each(
+    service: Service, rows: list[list[int]], work: Callable[[Any, list[int]], Any], adapter: str | None = None
+) -> list[Any]:
     """One after the other, each between two steps of the answers under way."""
 
     def one(ids: list[int]) -> Awaitable[Any]:
-        return asyncio.wrap_future(service.engine.aside(lambda: work(ids)))
+        return service.aside(lambda reader: work(reader, ids), adapter)
 
     return [await one(ids) for ids in rows]
 

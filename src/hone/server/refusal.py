@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hone.engines.base import PromptTooLongError, QueueFullError
+from hone.engines.base import PromptTooLongError, QueueFullError, UnknownAdapterError
 from hone.errors import DataError, HoneError, ModelError, RecipeError
 
 
@@ -35,6 +35,8 @@ def refusal_of(error: Exception) -> RefusedError:
     what = error.faults[0].what if isinstance(error, HoneError) and error.faults else ""
     if isinstance(error, PromptTooLongError):
         return RefusedError(what, "messages", code="context_length_exceeded")
+    if isinstance(error, UnknownAdapterError):
+        return RefusedError(what, "model", status=404, code="model_not_found")
     if isinstance(error, QueueFullError):
         return RefusedError(what, status=429, code="queue_full")
     if isinstance(error, DataError | ModelError | RecipeError):

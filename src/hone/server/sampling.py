@@ -43,6 +43,34 @@ def read_settings(body: Body, base: Settings, vocabulary: int) -> Settings:
     )
 
 
+def several(body: Body, settings: Settings) -> list[Settings]:
+    """`n` answers; each has random numbers of its own, repeatable where a seed is given."""
+    count = whole(body, "n", 1, MOST_ANSWERS) or 1
+    if settings.seed is None:
+        return [settings] * count
+    return [replace(settings, seed=(settings.seed + place) % 2**63) for place in range(count)]
+
+
+def streaming(body: Body) -> tuple[bool, bool]:
+    """Whether to stream, and whether the stream tells its usage. Raises RefusedError."""
+    stream, options = flag(body, "stream"), body.get("stream_options")
+    if options is None:
+        return stream, False
+    if not stream or not isinstance(options, dict) or set(options) - {"include_usage"}:
+        raise RefusedError("`stream_options` goes with `stream`, and holds `include_usage`", "stream_options")
+    return stream, flag(options, "include_usage")
+
+
+def read_logprobs(body: Body) -> int | None:
+    """How many of the likeliest tokens to tell beside each, None for nothing. Raises RefusedError."""
+    likeliest = whole(body, "top_logprobs", 0, 20)
+    if not flag(body, "logprobs"):
+        if likeliest:
+            raise RefusedError("`top_logprobs` goes with `logprobs`", "top_logprobs")
+        return None
+    return likeliest or 0
+
+
 def _stop(given: Any) -> tuple[str, ...]:
     words = [given] if isinstance(given, str) else given or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -6,10 +6,12 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from hone.dialogue.encoder import Encoder
 from hone.dialogue.message import Conversation
 from hone.dialogue.slots import piece, said
 from hone.engines.base import Odds, Settings
@@ -21,7 +23,7 @@ from hone.server.answers import Answer, usage_of
 from hone.server.arrivals import Arrivals
 from hone.server.fields import Body, check_names, flag, whole
 from hone.server.refusal import RefusedError, refusal_of
-from hone.server.sampling import MOST_ANSWERS, NAMES, read_settings
+from hone.server.sampling import NAMES, read_logprobs, read_settings, several, streaming
 from hone.server.shape import calls_grammar, read_choice, read_format
 from hone.server.tally import Tally
 from hone.server.texts import Continuation
@@ -48,6 +50,7 @@ class Ask:
     prompt: list[int]
     settings: list[Settings]
     model: str
+    encoder: Encoder
     stream: bool = False
     usage: bool = False
     chat: bool = True
@@ -60,15 +63,17 @@ class Ask:
 
 
 class Service:
-    """A session and the name it is served under."""
+    """A session and the name its model is served under; `folders`: where adapters may be loaded from while it runs."""
 
-    def __init__(self, session: Session, settings: Settings, name: str) -> None:
+    def __init__(self, session: Session, settings: Settings, name: str, folders: Sequence[Path] = ()) -> None:
         self.session, self.settings, self.name = session, settings, name
+        self.folders = tuple(folders)
         self.engine: Any = session.engine
         self.encoder = session.encoder
         self.tokenizer: Any = session.encoder.tokenizer
         self.vocabulary = len(self.encoder.control.vocabulary)
         self.created = int(time.time())
+        self.loading = asyncio.Lock()
         self.encoding = asyncio.Lock()
         self.tally = Tally()
 
@@ -82,23 +87,26 @@ class Service:
     async def read_chat(self, body: Body) -> Ask:
         """Raises RefusedError, and what the encoder raises."""
         check_names(body, CHAT, FIXED)
+        model, encoder, settings = self.voice(body)
+        template = encoder.template
         tools, must_call = read_choice(body, read_tools(body.get("tools")))
-        if tools and self.encoder.template.tools is None and not getattr(self.encoder.template, "describes", False):
+        if tools and template.tools is None and not getattr(template, "describes", False):
             raise RefusedError("this model's template knows no tools", "tools")
         conversation = read_conversation(body.get("messages"), tools)
-        grammar = calls_grammar(self.encoder.template, tools) if must_call else read_format(body, tools)
-        settings = replace(read_settings(body, self.settings, self.vocabulary), logprobs=_logprobs(body))
-        prompt = await self._encoded(conversation)
-        inside = opens_thought(self.encoder, prompt)
+        grammar = calls_grammar(template, tools) if must_call else read_format(body, tools)
+        settings = replace(read_settings(body, settings, self.vocabulary), logprobs=read_logprobs(body))
+        prompt = await self._encoded(encoder, conversation)
+        inside = opens_thought(encoder, prompt)
         if grammar is not None:
-            after = self.encoder.template.words.thought[1].strip() if inside else ""
+            after = template.words.thought[1].strip() if inside else ""
             settings = replace(settings, grammar=grammar, grammar_after=after)
             await self._check(settings, "tool_choice" if must_call else "response_format")
         return Ask(
             prompt,
-            _several(body, settings),
-            _model(body, self.name),
-            *_streaming(body),
+            several(body, settings),
+            model,
+            encoder,
+            *streaming(body),
             inside_thought=inside,
             tools=bool(tools),
             one_call=not flag(body, "parallel_tool_calls", True),
@@ -108,28 +116,47 @@ class Service:
         """The same for a text to be continued as it stands."""
         check_names(body, PLAIN, PLAIN_FIXED)
         echo, likeliest = flag(body, "echo"), whole(body, "logprobs", 0, 20)
+        model, encoder, base = self.voice(body)
         none = echo and body.get("max_tokens") == 0 and type(body["max_tokens"]) is int
-        settings = read_settings({**body, "max_tokens": 1} if none else body, self.settings, self.vocabulary)
+        settings = read_settings({**body, "max_tokens": 1} if none else body, base, self.vocabulary)
         prompt = self.ids_of(body.get("prompt"))
         settings.room(len(prompt), self.engine.context)
-        several = [] if none else _several(body, replace(settings, logprobs=likeliest))
+        wanted = [] if none else several(body, replace(settings, logprobs=likeliest))
         told: tuple[Odds, ...] = ()
         if echo and likeliest is not None:
-            told = tuple(await self.aside(lambda model: prompt_odds(model, prompt, likeliest)))
+            told = tuple(await self.aside(lambda reader: prompt_odds(reader, prompt, likeliest), settings.adapter))
         return Ask(
             prompt,
-            several,
-            _model(body, self.name),
-            *_streaming(body),
+            wanted,
+            model,
+            encoder,
+            *streaming(body),
             chat=False,
             echo=self.tokenizer.decode(prompt) if echo else None,
             told=told,
             logprobs=likeliest is not None,
         )
 
-    async def aside(self, work: Callable[[Any], Any]) -> Any:
+    def voice(self, body: Body) -> tuple[str, Encoder, Settings]:
+        """Who answers: the name to say back, how it is spoken to, and its settings. Raises RefusedError.
+
+        Any name is the model's own as long as no adapter was ever loaded by name.
+        """
+        model, session = body.get("model"), self.session
+        if model is not None and (not isinstance(model, str) or len(model) > 256):
+            raise RefusedError("`model` must be a name", "model")
+        adapter = model if model in session.encoders else None
+        if adapter is None and model and model != self.name and session.by_name:
+            raise RefusedError(f"the model `{model}` is not served here", "model", status=404, code="model_not_found")
+        encoder = session.encoder_of(adapter)
+        if encoder is self.encoder:
+            return model or self.name, encoder, replace(self.settings, adapter=adapter)
+        return model or self.name, encoder, replace(self.settings, adapter=adapter, stop_ids=tuple(encoder.stop_ids))
+
+    async def aside(self, work: Callable[[Any], Any], adapter: str | None = None) -> Any:
         """Something else done with the model, on the engine's thread. Raises QueueFullError."""
-        return await asyncio.wrap_future(self.engine.aside(lambda: work(self.engine.model)))
+        named = {} if adapter is None else {"adapter": adapter}
+        return await asyncio.wrap_future(self.engine.aside(lambda: work(self.engine.model), **named))
 
     def ids_of(self, prompt: Any, name: str = "prompt") -> list[int]:
         """A text's ids, or ids as given. What is written in a text never becomes a control token."""
@@ -179,9 +206,9 @@ class Service:
             arrivals.cancel()
         yield "data: [DONE]\n\n"
 
-    async def _encoded(self, conversation: Conversation) -> list[int]:
-        async with self.encoding:  # the encoder remembers texts; one thread at a time
-            return await asyncio.to_thread(self.encoder.prompt, conversation)
+    async def _encoded(self, encoder: Encoder, conversation: Conversation) -> list[int]:
+        async with self.encoding:  # an encoder remembers texts; one thread at a time
+            return await asyncio.to_thread(encoder.prompt, conversation)
 
     async def _check(self, settings: Settings, param: str) -> None:
         grammars = self.engine.grammars
@@ -195,7 +222,7 @@ class Service:
             return [self._continuation(ask) for _ in range(max(len(ask.settings), 1))]
         return [
             Answer(
-                self.encoder,
+                ask.encoder,
                 inside_thought=ask.inside_thought,
                 tools=ask.tools,
                 one_call=ask.one_call,
@@ -246,40 +273,6 @@ def _choices(ask: Ask, answer: Any, place: int, news: Any) -> list[dict[str, Any
 
 def _usage(ask: Ask, answers: list[Any]) -> dict[str, int]:
     return usage_of(len(ask.prompt), sum(one.tokens for one in answers))
-
-
-def _several(body: Body, settings: Settings) -> list[Settings]:
-    """`n` answers; each has random numbers of its own, repeatable where a seed is given."""
-    count = whole(body, "n", 1, MOST_ANSWERS) or 1
-    if settings.seed is None:
-        return [settings] * count
-    return [replace(settings, seed=(settings.seed + place) % 2**63) for place in range(count)]
-
-
-def _streaming(body: Body) -> tuple[bool, bool]:
-    stream, options = flag(body, "stream"), body.get("stream_options")
-    if options is None:
-        return stream, False
-    if not stream or not isinstance(options, dict) or set(options) - {"include_usage"}:
-        raise RefusedError("`stream_options` goes with `stream`, and holds `include_usage`", "stream_options")
-    return stream, flag(options, "include_usage")
-
-
-def _logprobs(body: Body) -> int | None:
-    likeliest = whole(body, "top_logprobs", 0, 20)
-    if not flag(body, "logprobs"):
-        if likeliest:
-            raise RefusedError("`top_logprobs` goes with `logprobs`", "top_logprobs")
-        return None
-    return likeliest or 0
-
-
-def _model(body: Body, name: str) -> str:
-    """Any name is answered, and said back; there is one model."""
-    model = body.get("model")
-    if model is not None and (not isinstance(model, str) or len(model) > 256):
-        raise RefusedError("`model` must be a name", "model")
-    return model or name
 
 
 def _event(content: dict[str, Any]) -> str:
