@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,23 @@ def judged(
         name, form, len(witness.prompts), len(places), sum(divergences) / len(places), max(divergences),
         agreed / len(places), equal, min(same), same_ids, BOUNDS.get(form),
     )  # fmt: skip
+
+
+def filled(told: Mapping[int, float], ours: Any) -> Any:
+    """Logarithms of odds [vocabulary] out of those of the likeliest tokens. The others share what is left in the
+    proportions of `ours`, so that all of them weigh in a divergence as one."""
+    import torch
+
+    ids = torch.tensor([one for one in told if one < len(ours)])
+    found = torch.tensor([told[int(one)] for one in ids], dtype=torch.double).clamp(min=-80)
+    whole = ours.double().clone()
+    rest = torch.ones(len(whole), dtype=torch.bool)
+    rest[ids] = False
+    if bool(rest.any()):
+        left = (1 - found.exp().sum()).clamp(min=1e-12)
+        whole[rest] += left.log() - whole[rest].logsumexp(0)
+    whole[ids] = found
+    return whole
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -48,8 +48,11 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3": Family("qwen3", _as_it_is),
     "gemma3_text": Family("gemma3", _raised, windowed=True),
     "phi3": Family("phi3", _as_it_is, windowed=True),
+    "smollm3": Family("smollm3", _paired),
 }
 """By `model_type`. SmolLM and SmolLM2 are llama models."""
+NO_POSITIONS = 4
+"""Each layer of this number has no rotary positions in SmolLM3, as llama.cpp knows it."""
 
 
 def family_of(config: Any) -> Family:
@@ -79,8 +82,15 @@ def _strange(config: Any) -> dict[str, bool]:
         "this order of local and global layers": gemma and pattern != regular,
         "local rotary positions of another base than 10000": gemma and _local(config).get("rope_theta", 1e4) != 1e4,
         "capped logits": bool(getattr(config, "final_logit_softcapping", None)),
-        "layers without rotary positions": not all(getattr(config, "no_rope_layers", None) or [1]),
+        "this choice of layers without rotary positions": not _turns_as_known(config),
     }
+
+
+def _turns_as_known(config: Any) -> bool:
+    turned = [bool(one) for one in getattr(config, "no_rope_layers", None) or []]
+    if config.model_type != "smollm3":
+        return all(turned)
+    return turned == [(number + 1) % NO_POSITIONS != 0 for number in range(config.num_hidden_layers)]
 
 
 def _rope(config: Any) -> Mapping[str, Any]:

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hone.errors import ModelError
 from hone.export.gguf_family import Family, describe, family_of, rope_factors
-from hone.export.gguf_types import converted, file_type, type_of
+from hone.export.gguf_types import TYPES, converted, file_type, type_of
 from hone.export.gguf_words import write_words
+
+Layout = Callable[[Any], Any]
+"""A weight → its float32 values as llama.cpp reads them."""
 
 
 def gguf_bytes(model: Any, wanted: str) -> int:
     """About what the file will take on the disk."""
     from gguf import quant_shape_to_byte_shape
 
-    family = family_of(model.config)
+    family, whole = family_of(model.config), wanted not in TYPES
+    wanted = "f32" if whole else wanted  # beside what llama.cpp makes of it
     sizes = (quant_shape_to_byte_shape(tuple(weight.shape), type_of(name, tuple(weight.shape), wanted))
-             for name, weight in _weights(model, family))  # fmt: skip
+             for name, _, weight in _weights(model, family))  # fmt: skip
     total = 0
     for shape in sizes:
         size = 1
         for side in shape:
             size *= side
         total += size * (4 if wanted == "f32" else 2 if wanted in ("f16", "bf16") else 1)
-    return total
+    return total * 5 // 4 if whole else total
 
 
 def write_gguf(
-    path: Path, model: Any, tokenizer: Any, *, wanted: str, chat_template: str | None, stop_ids: tuple[int, ...]
+    path: Path,
+    model: Any,
+    tokenizer: Any,
+    *,
+    wanted: str,
+    chat_template: str | None,
+    stop_ids: tuple[int, ...],
+    begins: bool,
 ) -> None:
-    """Write a merged model with its tokenizer. `wanted` is one of `gguf_types.TYPES`. Raises ModelError for a family
-    or a tokenizer that is not known."""
+    """Write a merged model with its tokenizer. `wanted` is one of `gguf_types.TYPES`; `begins`: prompts begin with the
+    tokenizer's token for that. Raises ModelError for a family or a tokenizer that is not known."""
     from gguf import GGUFWriter
 
     config, family = model.config, family_of(model.config)
@@ -42,26 +54,24 @@ def write_gguf(
     writer.add_file_type(file_type(wanted))
     writer.add_quantization_version(2)
     describe(writer, config, family)
-    write_words(writer, tokenizer, config.vocab_size, chat_template=chat_template, stop_ids=stop_ids)
-    tensors = dict(_weights(model, family))
+    write_words(writer, tokenizer, config.vocab_size, chat_template=chat_template, stop_ids=stop_ids, begins=begins)
+    tensors: dict[str, Any] = {}
+    turned: dict[str, Layout] = {}
     factors = rope_factors(config)
     if factors is not None:
         import torch
 
-        tensors = {"rope_freqs.weight": torch.from_numpy(factors), **tensors}
+        tensors["rope_freqs.weight"] = torch.from_numpy(factors)
+        turned["rope_freqs.weight"] = _laid_out("rope_freqs", family, config)
+    for new, old, weight in _weights(model, family):
+        tensors[new], turned[new] = weight, _laid_out(old, family, config)
     kinds = {name: type_of(name, tuple(weight.shape), wanted) for name, weight in tensors.items()}
-    _write(writer, path, tensors, kinds, {name: _Turned(name, model, family) for name in tensors})
+    _write(writer, path, tensors, kinds, turned)
 
 
-class _Turned:
-    """Values of a tensor as llama.cpp lays them out."""
-
-    def __init__(self, name: str, model: Any, family: Family) -> None:
-        self.family, self.config = family, model.config
-        self.old = _old_names(model, family).get(name, name)
-
-    def __call__(self, weight: Any) -> Any:
-        return self.family.layout(self.old, weight.detach().float().cpu().numpy(), self.config)
+def _laid_out(name: str, family: Family, config: Any) -> Layout:
+    """What gives a weight's values as llama.cpp lays them out."""
+    return lambda weight: family.layout(name, weight.detach().float().cpu().numpy(), config)
 
 
 def write_lora(path: Path, folder: Path, config: Any) -> None:
@@ -80,7 +90,7 @@ def write_lora(path: Path, folder: Path, config: Any) -> None:
         raise ModelError.one("GGUF-LORA", what, str(folder), "export the merged model: export_format: gguf")
     rank = int(said["r"])
     alpha = float(said.get("lora_alpha") or rank) * (rank**0.5 if said.get("use_rslora") else 1.0)
-    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, family.arch.upper()), config.num_hidden_layers)
+    names = _names(family, config.num_hidden_layers)
     tensors, turned = {}, {}
     for name, weight in sorted(load_file(folder / WEIGHTS).items()):
         match = re.fullmatch(r"base_model\.model\.(.+)\.(lora_[AB])\.weight", name)
@@ -89,17 +99,13 @@ def write_lora(path: Path, folder: Path, config: Any) -> None:
             raise ModelError.one("GGUF-LORA", f"the tensor {name} has no place in a GGUF adapter", str(folder))
         key = f"{new}.weight.{match[2].lower()}"
         tensors[key] = weight.float()
-        turned[key] = _lora_layout(f"{match[1]}.{match[2]}", family, config)
+        turned[key] = _laid_out(f"{match[1]}.{match[2]}", family, config)
     writer = gguf.GGUFWriter(None, family.arch)
     writer.add_type("adapter")
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     kinds = dict.fromkeys(tensors, gguf.GGMLQuantizationType.F32)
     _write(writer, path, tensors, kinds, turned)
-
-
-def _lora_layout(name: str, family: Family, config: Any) -> Any:
-    return lambda weight: family.layout(name, weight.numpy(), config)
 
 
 def _write(writer: Any, path: Path, tensors: Mapping[str, Any], kinds: Mapping[str, Any], turned: Any) -> None:
@@ -122,22 +128,19 @@ def _write(writer: Any, path: Path, tensors: Mapping[str, Any], kinds: Mapping[s
     writer.close()
 
 
-def _weights(model: Any, family: Family) -> Iterator[tuple[str, Any]]:
-    """llama.cpp's names and the weights, tied ones once. Raises ModelError for a weight that has no name there."""
-    names = _names(model, family)
+def _weights(model: Any, family: Family) -> Iterator[tuple[str, str, Any]]:
+    """llama.cpp's names, the model's, and the weights, tied ones once. Raises ModelError for a weight that has no name
+    there."""
+    names = _names(family, model.config.num_hidden_layers)
     for name, weight in model.named_parameters():
         new = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if new is None:
             raise ModelError.one("GGUF-FAMILY", f"the weight {name} has no place in a GGUF file", "export_format")
-        yield new, weight
+        yield new, name, weight
 
 
-def _old_names(model: Any, family: Family) -> dict[str, str]:
-    names = _names(model, family)
-    return {names.get_name(name, try_suffixes=(".weight", ".bias")): name for name, _ in model.named_parameters()}
-
-
-def _names(model: Any, family: Family) -> Any:
+@cache
+def _names(family: Family, layers: int) -> Any:
     import gguf
 
-    return gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, family.arch.upper()), model.config.num_hidden_layers)
+    return gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, family.arch.upper()), layers)

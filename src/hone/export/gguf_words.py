@@ -19,9 +19,10 @@ CUTS = {LLAMA3: "llama-bpe", LLAMA3.replace("{1,3}", ""): "qwen2"}
 
 
 def write_words(
-    writer: Any, tokenizer: Any, rows: int, *, chat_template: str | None, stop_ids: tuple[int, ...]
+    writer: Any, tokenizer: Any, rows: int, *, chat_template: str | None, stop_ids: tuple[int, ...], begins: bool
 ) -> None:
-    """Write the tokenizer for a model with so many rows of embeddings. Raises ModelError for one that is not known."""
+    """Write the tokenizer for a model with so many rows of embeddings; `begins`: every prompt begins with its token for
+    that. Raises ModelError for one that is not known."""
     whole = json.loads(tokenizer.backend_tokenizer.to_str())
     model = whole["model"]
     if model.get("type") != "BPE" or len(tokenizer) > rows:
@@ -37,12 +38,12 @@ def write_words(
     else:
         writer.add_token_merges([" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]])
     writer.add_token_types(kinds)
-    _write_marks(writer, tokenizer, stop_ids)
+    _write_marks(writer, tokenizer, stop_ids, begins=begins)
     if chat_template:
         writer.add_chat_template(chat_template)
 
 
-def _write_marks(writer: Any, tokenizer: Any, stop_ids: tuple[int, ...]) -> None:
+def _write_marks(writer: Any, tokenizer: Any, stop_ids: tuple[int, ...], *, begins: bool) -> None:
     for name in ("bos", "eos", "pad", "unk"):
         number = getattr(tokenizer, f"{name}_token_id")
         if number is not None:
@@ -50,8 +51,7 @@ def _write_marks(writer: Any, tokenizer: Any, stop_ids: tuple[int, ...]) -> None
     others = [number for number in stop_ids if number != tokenizer.eos_token_id]
     if others:
         writer.add_eot_token_id(others[0])
-    plain = tokenizer("a")["input_ids"]
-    writer.add_add_bos_token(tokenizer.bos_token_id is not None and plain[:1] == [tokenizer.bos_token_id])
+    writer.add_add_bos_token(begins)
     writer.add_add_eos_token(False)
 
 

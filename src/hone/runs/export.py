@@ -29,61 +29,84 @@ def run(words: Sequence[str]) -> int:
 
 def export(recipe: Recipe, target: Path) -> None:
     """Write the model that the recipe names into a new folder. Raises ModelError, RecipeError, MachineError."""
-    from hone.export import fidelity, folder, gguf_file, ollama
+    from hone.export import fidelity, folder, k_quants, ollama
+    from hone.export.gguf_file import gguf_bytes
     from hone.export.place import check_place, drafted
     from hone.models.adapters import locate_adapter, merged
     from hone.models.quantization import is_quantized
     from hone.models.source import find_source
     from hone.models.tokenizer import load_tokenizer
-    from hone.runs.exported import chat_template, compare_folder, witness_of
+    from hone.runs.exported import chat_template, check_judge, compare_folder, compare_gguf, witness_of
 
     wish = recipe.export
     source = find_source(recipe.model).path
     adapters = [locate_adapter(name, recipe.model) for name in recipe.model.adapter_name_or_path]
     check_place(target, [source, *adapters])
+    check_judge(recipe)
+    k_quants.need(wish.export_gguf_type if wish.export_format in ("gguf", "ollama") else "")
     if wish.export_format == "gguf-lora":
-        _adapter_alone(adapters, source, target)
+        _adapter_alone(adapters, recipe, source, target)
         return
     tokenizer = load_tokenizer(recipe.model)
     plain, vendor = _marks(tokenizer), tokenizer.chat_template
     encoder, card = _encoder(recipe, tokenizer, source)
     model = _model(recipe, source, tokenizer)
-    if is_quantized(model):
-        raise ModelError.one(
-            "EXPORT-QUANTIZED", "an adapter on quantised weights is not merged yet", "quantization_bit",
-            "export the adapter alone (export_format: gguf-lora), or serve it on its base",
-        )  # fmt: skip
-    _tell_what_stays(adapters, recipe)
+    _check_bits(adapters, recipe, quantized=is_quantized(model))
+    _tell_what_stays(adapters)
     witness = witness_of(recipe, model, encoder)
+    if is_quantized(model):
+        model = _model(recipe, source, tokenizer, plain=True)
     if hasattr(model, "peft_config"):
         model = merged(model)
     folder.refuse_broken_numbers(model)
     template, faithful = chat_template(encoder, tokenizer, vendor)
     as_folder = wish.export_format == "safetensors"
-    size = folder.model_bytes(model) if as_folder else gguf_file.gguf_bytes(model, wish.export_gguf_type)
+    size = folder.model_bytes(model) if as_folder else gguf_bytes(model, wish.export_gguf_type)
     with drafted(target, size) as place:
         if as_folder:
             folder.write_folder(model, place, source=source, shard_gigabytes=wish.export_size)
             same = plain == _marks(tokenizer)
             folder.write_tokenizer(tokenizer, place, source=source, same=same, vendor=vendor, template=template)
         else:
-            gguf_file.write_gguf(
-                place / GGUF, model, tokenizer, wanted=wish.export_gguf_type, chat_template=template,
-                stop_ids=encoder.stop_ids,
-            )  # fmt: skip
+            _write_gguf(place, model, tokenizer, encoder, wanted=wish.export_gguf_type, template=template)
         if wish.export_format == "ollama":
             context = min(int(model.config.max_position_embeddings), 4096)
             ollama.write_modelfile(place, encoder.template, tokenizer, weights=GGUF, context=context)
         if card is not None:
             write_card(place, replace(card, base_fingerprint=None))
-        if witness is not None and as_folder:
-            form = str(model.dtype).removeprefix("torch.")
-            found = compare_folder(place, witness, encoder, form, with_template=faithful)
+        if witness is not None:
+            if as_folder:
+                form = str(model.dtype).removeprefix("torch.")
+                found = compare_folder(place, witness, encoder, form, with_template=faithful)
+            else:
+                found = compare_gguf(
+                    place / GGUF, witness, encoder, wish.export_gguf_type, tokenizer=tokenizer,
+                    rows=int(model.config.vocab_size), with_template=faithful,
+                )  # fmt: skip
             say(str(found))
             fidelity.report(place, found)
     say(f"the model is in {target}")
     if wish.export_format == "ollama":
         ollama.tell(target)
+
+
+def _write_gguf(
+    place: Path, model: Any, tokenizer: Any, encoder: Encoder, *, wanted: str, template: str | None
+) -> None:
+    """The GGUF file; formats that llama.cpp makes come out of one in full precision, which goes."""
+    from hone.export import k_quants
+    from hone.export.gguf_file import write_gguf
+    from hone.runs.exported import begins
+
+    later = wanted in k_quants.TYPES
+    first = place / f".whole-{GGUF}" if later else place / GGUF
+    write_gguf(
+        first, model, tokenizer, wanted=k_quants.SOURCE if later else wanted, chat_template=template,
+        stop_ids=encoder.stop_ids, begins=begins(encoder),
+    )  # fmt: skip
+    if later:
+        k_quants.quantize(first, place / GGUF, wanted)
+        first.unlink()
 
 
 def _encoder(recipe: Recipe, tokenizer: Any, source: Path) -> tuple[Encoder, RunCard | None]:
@@ -97,10 +120,12 @@ def _encoder(recipe: Recipe, tokenizer: Any, source: Path) -> tuple[Encoder, Run
     return encoder, card
 
 
-def _model(recipe: Recipe, source: Path, tokenizer: Any) -> Any:
-    """The base with its last adapter still beside it, all earlier ones merged."""
+def _model(recipe: Recipe, source: Path, tokenizer: Any, *, plain: bool = False) -> Any:
+    """The base with its last adapter still beside it, all earlier ones merged; `plain`: weights in few bits made
+    ordinary before."""
     import torch
 
+    from hone.export.unpacked import unpacked
     from hone.models.device import choose_device
     from hone.models.dtype import stored_dtype
     from hone.models.load import load_model
@@ -111,36 +136,59 @@ def _model(recipe: Recipe, source: Path, tokenizer: Any) -> Any:
     name = recipe.model.infer_dtype
     dtype = getattr(torch, name) if name != "auto" else stored_dtype(source) or torch.float32
     model = load_model(recipe.model, recipe.quantization, dtype=dtype, device=device)
+    model = unpacked(model) if plain else model
     grow_model(model, tokenizer, recipe.model)
     return attach(model, recipe.finetuning, recipe.model, training=False, merge=False)
 
 
-def _adapter_alone(adapters: list[Path], source: Path, target: Path) -> None:
-    from transformers import AutoConfig
+def _adapter_alone(adapters: list[Path], recipe: Recipe, source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from hone.export.gguf_file import write_lora
     from hone.export.place import drafted
+    from hone.models.adapters import check_adapter
 
     if len(adapters) != 1:
         raise RecipeError.one("CFG-RULE", "adapter_name_or_path", "", "gguf-lora writes one adapter: name one")
     config = AutoConfig.from_pretrained(str(source), local_files_only=True)
+    with torch.device("meta"):  # shapes without weights
+        check_adapter(AutoModelForCausalLM.from_config(config), adapters[0], recipe.model)
     with drafted(target, 2 * sum(path.stat().st_size for path in adapters[0].iterdir() if path.is_file())) as place:
         write_lora(place / "adapter.gguf", adapters[0], config)
     say(f"the adapter is in {target}")
 
 
-def _tell_what_stays(adapters: Sequence[Path], recipe: Recipe) -> None:
-    """Warn of what an export leaves out; refuse adapters that were trained on weights in few bits."""
+def _check_bits(adapters: Sequence[Path], recipe: Recipe, *, quantized: bool) -> None:
+    """Refuse to merge an adapter into other weights than it was trained on, as far as its card tells."""
+    bits = recipe.quantization.quantization_bit
+    if quantized and not adapters:
+        raise RecipeError.one(
+            "EXPORT-QUANTIZED", "quantised weights are not exported without an adapter", "quantization_bit",
+            "leave it out; for a file in few bits see export_gguf_type",
+        )  # fmt: skip
+    for adapter in adapters:
+        card = read_card(adapter)
+        if card is None:
+            continue
+        if card.base_bits and (not quantized or bits not in (None, card.base_bits)):
+            raise ModelError.one(
+                "EXPORT-QUANTIZED", f"the adapter was trained on weights of {card.base_bits} bits", str(adapter),
+                f"quantization_bit: {card.base_bits}, and the other quantization settings of its training: it is "
+                "merged into those weights, made ordinary",
+            )  # fmt: skip
+        if quantized and not card.base_bits:
+            raise ModelError.one(
+                "EXPORT-QUANTIZED", "the adapter was trained on the weights as they are", str(adapter),
+                "leave quantization_bit out",
+            )  # fmt: skip
+
+
+def _tell_what_stays(adapters: Sequence[Path]) -> None:
+    """Warn of what an export leaves out."""
     from hone.models.value_head import FILE
 
     for adapter in adapters:
-        card = read_card(adapter)
-        if card is not None and card.base_bits and recipe.quantization.quantization_bit is None:
-            raise ModelError.one(
-                "EXPORT-QUANTIZED", f"the adapter was trained on weights of {card.base_bits} bits",
-                str(adapter),
-                "merging it into the original weights changes its answers and is not done; serve it on its base",
-            )  # fmt: skip
         if (adapter / FILE).is_file():
             warn(f"the value head of {adapter} is left out: the export writes text")
 

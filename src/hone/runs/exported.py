@@ -61,15 +61,30 @@ def _conversation(talk: Said) -> Conversation:
     return Conversation((Message("system", (Text(system),)), *messages) if system is not None else messages)
 
 
+def begins(encoder: Encoder) -> bool:
+    """Whether prompts begin with the tokenizer's token for that, as training wrote them."""
+    begin = getattr(encoder.tokenizer, "bos_token_id", None)
+    return begin is not None and encoder.prompt(_conversation(TALKS[0]))[0] == begin
+
+
+def check_judge(recipe: Recipe) -> None:
+    """Say before anything is loaded that a GGUF file that is to be compared cannot be. Raises MachineError."""
+    from hone.export import llamacpp
+
+    if recipe.export.export_check and recipe.export.export_format in ("gguf", "ollama"):
+        llamacpp.need("export_check")
+
+
 def witness_of(recipe: Recipe, model: Any, encoder: Encoder) -> Witness | None:
     """What the tuned model says, where the export is to be compared."""
+    from hone.export import llamacpp
     from hone.export.fidelity import SMALL, ask
 
     small = sum(weight.numel() for weight in model.parameters()) < SMALL
     if not (small if recipe.export.export_check is None else recipe.export.export_check):
         return None
-    if recipe.export.export_format != "safetensors":
-        warn("the GGUF file is not compared with the tuned model yet: ask it something before you rely on it")
+    if recipe.export.export_format != "safetensors" and not llamacpp.is_here():
+        warn(f"the GGUF file is not compared with the tuned model, as llama.cpp is not here: {llamacpp.INSTALL}")
         return None
     return ask(model, [encoder.prompt(_conversation(talk)) for talk in questions(ASKED)], encoder.stop_ids)
 
@@ -99,3 +114,27 @@ def compare_folder(place: Path, witness: Witness, encoder: Encoder, form: str, *
         found.append(rendered(tokenizer, None, talk) if with_template else plain)
     same = found == [list(prompt) for prompt in witness.prompts]
     return compare_model(witness, model.eval(), encoder.stop_ids, name="model.safetensors", form=form, same_ids=same)
+
+
+def compare_gguf(
+    path: Path, witness: Witness, encoder: Encoder, form: str, *, tokenizer: Any, rows: int, with_template: bool
+) -> Fidelity:
+    """A GGUF file in llama.cpp: its weights, its tokenizer and its chat template. `rows`: of the embeddings."""
+    from hone.export import llamacpp
+    from hone.export.fidelity import ANSWER, filled, judged
+
+    longest = max(len(prompt) for prompt in witness.prompts) + ANSWER
+    talks = questions(len(witness.prompts))
+    answers, odds, found = [], [], []
+    with llamacpp.loaded(path, rows=rows, context=longest + 8) as judge:
+        for talk, prompt, answer in zip(talks, witness.prompts, witness.answers, strict=True):
+            answers.append(judge.answer(prompt, ANSWER, encoder.stop_ids))
+            odds.append(judge.odds(prompt, answer, encoder.stop_ids[0]))
+            text = tokenizer.decode(prompt, clean_up_tokenization_spaces=False)
+            found.append(judge.ids(judge.prompt(talk), begin=True) if with_template else judge.ids(text))
+    same = found == [list(prompt) for prompt in witness.prompts]
+    places = [(number, place) for number, rows_ in enumerate(odds) for place in range(len(rows_))]
+    return judged(
+        witness, answers, places, lambda n, p: filled(odds[n][p], witness.odds[n][p]), name=path.name, form=form,
+        same_ids=same,
+    )  # fmt: skip

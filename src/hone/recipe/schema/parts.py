@@ -65,9 +65,10 @@ class ExportSection:
         "safetensors",
         "A Hugging Face folder (`safetensors`), a `gguf` file, the adapter alone as one (`gguf-lora`), `ollama`.",
     )
-    export_gguf_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = key(
-        "q8_0", "Number format of a GGUF file."
-    )
+    export_gguf_type: Literal[
+        "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0",
+        "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
+    ] = key("q8_0", "Number format of a GGUF file; those with a `k` need llama-cpp-python.")  # fmt: skip
     export_check: bool | None = key(
         None, "Load the export back and compare its answers; null does so for models below a billion weights."
     )
