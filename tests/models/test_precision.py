@@ -37,6 +37,33 @@ def test_the_head_answers_in_float32_when_asked(folder: Path) -> None:
             assert tuned(folder, upcast_lmhead_output=wish)(ids).logits.dtype == dtype
 
 
+def test_whole_weights_learn_under_autocast(folder: Path) -> None:
+    """Rotary positions make float32 of queries and keys there, while values are bf16."""
+    from transformers import AutoModelForCausalLM
+
+    from hone.models.attention import use_packed_attention
+    from hone.models.heads import label_loss
+
+    model = AutoModelForCausalLM.from_pretrained(folder).train()
+    use_packed_attention(model)
+    ids = torch.arange(5, 25)[None]
+    batch = {
+        "input_ids": ids, "labels": ids.clone(), "position_ids": torch.arange(20)[None],
+        "cu_seqlens": torch.tensor([0, 8, 20], dtype=torch.int32),
+    }  # fmt: skip
+    plain, count = label_loss(model, batch)
+    plain.backward()
+    wanted = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded, _ = label_loss(model, batch)
+    rounded.backward()
+    assert rounded.item() / count == pytest.approx(plain.item() / count, rel=0.02)
+    for name, weight in model.named_parameters():
+        if name in wanted:
+            assert (weight.grad - wanted[name]).norm() < 0.1 * wanted[name].norm(), name
+
+
 def test_every_parameter_is_listed_when_asked(folder: Path, capsys: Any) -> None:
     model = tuned(folder, print_param_status=True)
     said = capsys.readouterr().err

@@ -12,20 +12,10 @@ import pytest
 from safetensors.torch import load_file
 
 from hone.errors import RecipeError
-from hone.recipe import read_recipe, settle
+from hone.recipe import settle
 from hone.runs.train import train
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [
-    "train_lora/qwen3_lora_dpo.yaml",
-    "train_lora/qwen3_lora_grpo.yaml",
-    "train_lora/qwen3_lora_kto.yaml",
-    "train_lora/qwen3_lora_ppo.yaml",
-    "train_lora/qwen3_lora_reward.yaml",
-    "extras/dft/qwen3_lora_sft.yaml",
-    "extras/asft/qwen3_lora_sft.yaml",
-    "extras/eaft/qwen3_lora_sft.yaml",
-]
 DATA = {"dpo": "dpo_en_demo", "rm": "dpo_en_demo", "kto": "kto_en_demo", "sft": "alpaca_en_demo"}
 Train = Callable[..., dict[str, float]]
 
@@ -64,26 +54,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[[s
 
 def history(folder: Path) -> list[dict[str, Any]]:
     return [one for one in json.loads((folder / "trainer_state.json").read_text())["log_history"] if "loss" in one]
-
-
-@pytest.mark.parametrize("file", EXAMPLES)
-def test_an_example_takes_two_steps(
-    file: str, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("HONE_CACHE", str(tmp_path / "cache"))
-    changes = {
-        "model_name_or_path": tiny_model("qwen3"), "output_dir": tmp_path / "run", "max_steps": 2, "max_samples": 4,
-        "cutoff_len": 64, "gradient_accumulation_steps": 1, "preprocessing_num_workers": 1, "bf16": False,
-        "logging_steps": 1, "plot_loss": False, "use_cpu": True,
-    }  # fmt: skip
-    words = [f"{name}={value}" for name, value in changes.items()]
-    if "ppo" in file:
-        judge = f"output_dir={tmp_path / 'judge'}"
-        train(read_recipe(["examples/train_lora/qwen3_lora_reward.yaml", *words, judge], verb="train"))
-        words += [f"reward_model={tmp_path / 'judge'}", "max_new_tokens=8"]
-    train(read_recipe([f"examples/{file}", *words], verb="train"))
-    assert len(history(tmp_path / "run")) == 2
 
 
 @pytest.mark.parametrize("stage", ["dpo", "kto", "rm"])
@@ -174,6 +144,24 @@ def test_a_reward_model_goes_on_with_its_head(run: Train, tmp_path: Path) -> Non
     run(stage="rm", learning_rate=1e-9, adapter_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "on"))
     one, other = (load_file(tmp_path / name / "value_head.safetensors") for name in ("run", "on"))
     assert all(abs(one[name] - other[name]).max() < 1e-6 for name in one)
+
+
+def test_a_reward_model_scores_the_pairs_of_a_set(run: Train, tmp_path: Path) -> None:
+    found = run(stage="rm", do_predict=True, do_eval=True, eval_dataset="dpo_en_demo", per_device_eval_batch_size=3)
+    file = tmp_path / "run/generated_predictions.jsonl"
+    pairs = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert len(pairs) == 8
+    assert all(set(pair) == {"chosen", "rejected"} and round(pair["chosen"], 2) == pair["chosen"] for pair in pairs)
+    assert found["predict_accuracy"] == found["eval_accuracy"]
+    assert found["predict_loss"] == pytest.approx(found["eval_loss"], rel=1e-4)
+    again = run(
+        stage="rm", do_train=False, do_predict=True, eval_dataset="dpo_en_demo", dataset=None,
+        adapter_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "scores"), max_steps=None,
+    )  # fmt: skip
+    assert again["predict_loss"] == pytest.approx(found["predict_loss"], rel=1e-4)
+    assert (tmp_path / "scores/generated_predictions.jsonl").read_bytes() == file.read_bytes()
+    with pytest.raises(RecipeError, match="do_predict"):
+        run(stage="dpo", do_predict=True, eval_dataset="dpo_en_demo")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def _attend(
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     borders = tuple(cu_seq_lens_q.tolist())
+    # Under autocast rotary positions have made float32 of queries and keys, and values are of the working dtype.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     out = SegmentAttention.apply(query[0], key[0], value[0], s_aux, borders, Rules(scale, sliding_window, softcap))
     return out.transpose(0, 1)[None], None
 

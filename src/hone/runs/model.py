@@ -56,7 +56,7 @@ def build_model(
     from hone.models.tuners import attach
     from hone.models.vocabulary import grow_model
     from hone.stages.shared.reference import Materials
-    from hone.training.memory import must_recompute
+    from hone.training.memory import give_back_at_once, must_recompute
 
     if train is not None and device.type == "cpu":
         native.begin()  # the compiler is at work while the weights are read
@@ -82,12 +82,14 @@ def build_model(
     asked = recomputing_wish(recipe)
     quick = quicken(model, memory={None: None, True: 0, False: 1 << 62}[asked])
     say(f"{quick.blocks} of {quick.of} blocks run by hand" + "".join(f"; {reason}" for reason in quick.reasons))
-    tokens = longest_batch(train, recipe.training.per_device_train_batch_size)
+    tokens, _ = largest_batch(recipe, stage, train)
     if quick.blocks < quick.of and must_recompute(model, tokens=tokens, device=device, asked=asked):
         say("activations are computed again in the backward pass (gradient checkpointing)")
         reentrant = recipe.model.use_reentrant_gc and "use_reentrant_gc" in recipe.given
         offload = recipe.model.use_unsloth_gc and device.type != "cpu"
         enable_gradient_checkpointing(model, use_reentrant=reentrant, offload=offload)
+        if device.type == "cpu":
+            give_back_at_once()
     return model
 
 
@@ -101,6 +103,25 @@ def recomputing_wish(recipe: Recipe) -> bool | None:
     if recipe.model.disable_gradient_checkpointing:
         return False
     return True if "disable_gradient_checkpointing" in recipe.given else None
+
+
+def largest_batch(recipe: Recipe, stage: Any, examples: ExampleSet | Stream) -> tuple[int, int]:
+    """The tokens of the largest micro-batch that can come up, and how many of them are learned; of a stage that writes
+    its answers itself these have their full length."""
+    size = recipe.training.per_device_train_batch_size
+    if getattr(examples, "longest", None) is not None:
+        tokens = longest_batch(examples, size)
+        return tokens, tokens
+    held = cast("ExampleSet", examples)
+    if not hasattr(stage, "gather"):
+        longest = held.lengths.argsort()[-size:]
+        return longest_batch(held, size), int(held.learned[longest].sum())
+    questions = np.sort(held.lengths - held.learned)[-size:]
+    room = recipe.generating.max_new_tokens
+    if room <= 0:
+        room = max(recipe.generating.max_length - int(questions[0]), 1)
+    answers = len(questions) * stage.size
+    return int(questions.sum()) * stage.size + answers * room, answers * room
 
 
 def longest_batch(examples: ExampleSet | Stream, size: int) -> int:

@@ -54,19 +54,27 @@ def predict(recipe: Recipe) -> dict[str, float]:
     """Answer every set that the recipe evaluates on; the folder is held already. Returns the metrics.
 
     Data and measures are looked at before the model is loaded. Answers that an earlier run of the same recipe, data and
-    model has left unfinished are taken over. Raises the faults of data and model, and RecipeError.
+    model has left unfinished are taken over. A reward model (stage rm) scores pairs instead. Raises the faults of data
+    and model, and RecipeError.
     """
     from hone.evals.measures import load_measure
     from hone.evals.similarity import similarity
     from hone.runs.encoding import encoding_of
     from hone.runs.prediction import write_results
+    from hone.runs.scoring import predict_scores
 
-    measures = [load_measure(name) for name in recipe.training.predict_metrics]
-    similarity("", "")  # says at once if its package is missing
+    scores = recipe.finetuning.stage == "rm"
+    measures = [] if scores else [load_measure(name) for name in recipe.training.predict_metrics]
+    if not scores:
+        similarity("", "")  # says at once if its package is missing
     folder = Path(recipe.training.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe_predict.yaml", as_yaml(recipe))
     encoding = encoding_of(recipe)
+    if scores:
+        metrics = predict_scores(recipe, encoding, folder)
+        write_results(folder, metrics)
+        return metrics
     sets = questions_of(recipe, encoding, folder)
     began = time.monotonic()
     work = _open(recipe, encoding, sets)

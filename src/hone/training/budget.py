@@ -42,6 +42,8 @@ class Workload:
     scratch: int = 0
     """Bytes beside the logits, fitted to measured peaks: their owner is not known."""
     learned_bytes: int = 4
+    answering: int = 0
+    """Bytes while a stage that generates writes its answers, which is not while it learns."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Budget:
     optimizer: int
     activations: int
     logits: int
+    answers: int = 0
+    """What writing answers takes beyond what learning then takes in its place."""
 
     @property
     def total(self) -> int:
@@ -70,6 +74,7 @@ def budget(work: Workload) -> Budget:
     # What one block's backward needs beside what was kept: about as much again.
     activations += layer
     logits = CHUNK_COPIES * min(CHUNK, max(work.labels, 1)) * work.vocabulary * 4 + 2 * work.labels * work.hidden * 4
+    logits += work.scratch
     return Budget(
         process=work.process,
         weights=work.weights,
@@ -77,7 +82,8 @@ def budget(work: Workload) -> Budget:
         gradients=work.learning * work.learned_bytes,
         optimizer=int(work.learning * work.state),
         activations=activations,
-        logits=logits + work.scratch,
+        logits=logits,
+        answers=max(work.answering - activations - logits, 0),
     )
 
 

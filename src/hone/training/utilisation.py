@@ -38,7 +38,8 @@ class Arithmetic:
     def of(self, batch: Batch) -> float:
         """Those of a flattened batch; looking back is causal, so that a segment of n tokens has about n² / 2 pairs."""
         labels = int((batch["labels"] != IGNORED).sum()) if self.label else 0
-        lengths = batch["cu_seqlens"].diff().double()
+        borders, rows = batch.get("cu_seqlens"), batch["input_ids"].shape
+        lengths = torch.full((rows[0],), float(rows[1])) if borders is None else borders.diff().double()
         reach = lengths.clamp(max=self.window) if self.window else lengths
         return (
             self.token * batch["input_ids"].numel() + self.label * labels + self.pair * float((lengths * reach).sum())

@@ -18,8 +18,10 @@ def predict_rules(recipe: Recipe) -> Iterator[Broken]:
                 yield Broken((name,), "goes with do_predict or predict_with_generate")
         return
     key = "do_predict" if verb or training.do_predict else "predict_with_generate"
-    if recipe.finetuning.stage != "sft":
-        yield Broken((key,), "answers are scored for stage sft; leave stage out, or keep to it", weighed=("stage",))
+    scores = recipe.finetuning.stage == "rm" and not training.predict_with_generate
+    if recipe.finetuning.stage != "sft" and not scores:
+        what = "answers are scored for stage sft, and do_predict scores pairs for stage rm; keep to one of them"
+        yield Broken((key,), what, weighed=("stage",))
     if verb and not data.eval_dataset and not data.val_size:
         what = "there is nothing to answer; give eval_dataset or val_size"
         yield Broken(("eval_dataset",), what, "CFG-MISSING", ("val_size",))

@@ -39,18 +39,14 @@ def gather(recipe: Recipe) -> Gathered:
     from hone.errors import RecipeError
     from hone.models.device import choose_device
     from hone.models.tuners import count_parameters
-    from hone.registry import find
     from hone.runs.encoding import encoding_of
-    from hone.runs.model import build_model, longest_batch, plan_dtypes
+    from hone.runs.model import build_model, largest_batch, plan_dtypes
     from hone.training.arguments import trainer_arguments
 
     if recipe.data.streaming:
         raise RecipeError.one(
             "PLAN-STREAM", "a stream is read once and has no known length", "streaming", "leave it out"
         )
-    if hasattr(find("hone.stages", recipe.finetuning.stage).Stage, "gather"):
-        what = "how long the answers of a stage that generates will be is not known before"
-        raise RecipeError.one("PLAN-STAGE", what, "stage", "start it with max_steps: 2 and look at the log")
     device = choose_device(use_cpu=recipe.training.use_cpu)
     dtypes = plan_dtypes(recipe, device)
     arguments = trainer_arguments(recipe.training, autocast=dtypes.autocast)
@@ -63,16 +59,19 @@ def gather(recipe: Recipe) -> Gathered:
     _load_libraries()
     before = _resident()
     available = _free(device) + (before if device.type == "cpu" else 0)
-    model = build_model(recipe, dtypes, device, train, encoding.stage, encoding.tokenizer)
-    batch = recipe.training.per_device_train_batch_size
-    longest, steps = longest_batch(train, batch), _steps(len(train), arguments)
-    work, by_hand = workload(model, recipe, encoding.stage, arguments, tokens=longest, labels=_labels(train, batch))
+    model = build_model(recipe, dtypes, device, train, encoding.stage, encoding.tokenizer, encoding.encoder)
+    batch, steps = recipe.training.per_device_train_batch_size, _steps(len(train), arguments)
+    longest, labels = largest_batch(recipe, encoding.stage, train)
+    work, by_hand = workload(model, recipe, encoding.stage, arguments, tokens=longest, labels=labels)
     if device.type == "cpu":
-        # Fitted to the peaks measured on the small models, which lie about a copy of the head higher; whose bytes these
-        # are is not known.
-        work = replace(work, process=_process(model, before), scratch=work.vocabulary * work.hidden * work.width)
+        # Fitted to the peaks measured on the small models, which lie about a copy of the head higher: what the C
+        # library keeps for later. Where blocks are computed again it keeps nothing (`give_back_at_once`).
+        kept = work.vocabulary * work.hidden * work.width if by_hand or not work.recomputes else 0
+        work = replace(work, process=_process(model, before), scratch=kept)
     a_step = batch * arguments.gradient_accumulation_steps * arguments.world_size
-    tokens = int(float(train.lengths.mean()) * a_step * steps)
+    # Answers that the model will write are taken to be as long as they may be.
+    mean = longest / batch if hasattr(encoding.stage, "gather") else float(train.lengths.mean())
+    tokens = int(mean * a_step * steps)
     whole = count_parameters(model)[1]
     return Gathered(
         recipe, model, encoding.stage, train, arguments, device, whole, work, by_hand, steps, tokens, available
@@ -92,7 +91,6 @@ def workload(
     blocks, hidden = int(text.num_hidden_layers), int(text.hidden_size)
     wide = int(getattr(text, "intermediate_size", None) or 4 * hidden)
     stored = sum(p.numel() * p.element_size() for p in model.parameters())
-    second = getattr(getattr(stage, "reference", None), "model", None)
     by_hand = len(quick) == blocks
     kept = quick[0].numbers if by_hand else 12 * hidden + 4 * wide + _dropped(model) // max(blocks, 1)
     state = OPTIMIZER_BYTES.get(str(getattr(arguments.optim, "value", arguments.optim)), 8.0)
@@ -114,8 +112,34 @@ def workload(
         width=width,
         state=state,
         recomputes=recomputes,
-        second_model=0 if second is None else sum(p.numel() * p.element_size() for p in second.parameters()),
+        second_model=_beside(model, stage),
+        answering=_answering(model, stage, arguments, tokens=tokens),
     ), by_hand
+
+
+def _answering(model: Any, stage: Any, arguments: Any, *, tokens: int) -> int:
+    """Bytes that are held while answers are written: keys and values of all rows that are written side by side, and
+    what is made of their last logits. 0 for a stage that writes none."""
+    from hone.engines.batch import ROWS
+    from hone.engines.memory import Memory
+    from hone.training.budget import CHUNK_COPIES
+
+    if not hasattr(stage, "gather"):
+        return 0
+    batch = arguments.per_device_train_batch_size
+    asked = batch * arguments.gradient_accumulation_steps * stage.buffered
+    rows = min(asked, max(ROWS // stage.size, 1)) * stage.size
+    held = Memory.of(model, 0).token * rows * (tokens // (batch * stage.size))
+    return int(held + CHUNK_COPIES * rows * int(model.config.get_text_config().vocab_size) * 4)
+
+
+def _beside(model: Any, stage: Any) -> int:
+    """Bytes of the weights of a reference and a reward model, as far as they are not the policy's own."""
+    scorer = getattr(getattr(stage, "rollout", None), "scorer", None)
+    others = [getattr(one, "model", None) for one in (getattr(stage, "reference", None), scorer)]
+    mine = {id(parameter) for parameter in model.parameters()}
+    held = {id(p): p.numel() * p.element_size() for other in others if other is not None for p in other.parameters()}
+    return sum(size for key, size in held.items() if key not in mine)
 
 
 def _process(model: Any, before: int) -> int:
@@ -153,12 +177,6 @@ def _load_libraries() -> None:
     import hone.training.trainer  # noqa: F401
 
     assert accelerate and peft and torch._dynamo
-
-
-def _labels(examples: Any, size: int) -> int:
-    """The label tokens of a micro-batch of the longest examples."""
-    order = examples.lengths.argsort()[-size:]
-    return int(examples.learned[order].sum())
 
 
 def _steps(examples: int, arguments: Any) -> int:

@@ -44,11 +44,17 @@ def probe(made: Gathered) -> Probe:
             train=_longest_first(made), shuffle=False, watchers=[clock], optimizer=chosen_optimizer(recipe.finetuning),
         )  # fmt: skip
         trainer.train()
-        tokens = sum(len(trainer.train_dataset[number].input_ids) for number in range(len(trainer.train_dataset)))
-    # The first step warms up; what it took is left out where there are others.
-    seconds = clock.times[1:] or clock.times
-    a_step = tokens / max(len(clock.times), 1)
-    return Probe(_peak(made), sum(seconds) / max(len(seconds), 1) / max(a_step, 1))
+    a_step = made.work.tokens * made.arguments.gradient_accumulation_steps
+    return Probe(_peak(made), _a_step(clock.times, made.stage) / max(a_step, 1))
+
+
+def _a_step(times: list[float], stage: Any) -> float:
+    """Seconds of a step in the mean. The first warms up, and is left out where there are others; where it alone wrote
+    the answers that several learn from, it counts as one among them."""
+    others = times[1:] or times
+    mean = sum(others) / max(len(others), 1)
+    several = getattr(stage, "buffered", 1) * getattr(stage, "passes", 1)
+    return (times[0] + (several - 1) * mean) / several if several > 1 and times else mean
 
 
 def _longest_first(made: Gathered) -> Any:
@@ -63,19 +69,21 @@ def _clock() -> Any:
     from hone.training.lean import TrainerCallback
 
     class Clock(TrainerCallback):
-        """How long each step took."""
+        """How long each step took, with what had to be read or written for it."""
 
         def __init__(self) -> None:
             self.times: list[float] = []
             self.began = 0.0
 
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
             """Start."""
             self.began = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            """Stop."""
-            self.times.append(time.perf_counter() - self.began)
+            """Stop, and start again."""
+            now = time.perf_counter()
+            self.times.append(now - self.began)
+            self.began = now
 
     return Clock()
 

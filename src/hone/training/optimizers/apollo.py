@@ -49,7 +49,8 @@ class Apollo(TensorwiseOptimizer):
         if state.get("step", 0) % group["interval"] == 0:
             self._choose_space(state, slope, group)
         narrow = project(state, slope)
-        move = slope * _scaling(adam_direction(state, narrow, group), narrow, group["by_channel"])
+        axis = 0 if "left" in state else 1
+        move = slope * _scaling(adam_direction(state, narrow, group), narrow, axis if group["by_channel"] else None)
         root = group["scale"] ** 0.5
         if group["scale_first"]:
             return _held_back(move * root, state)
@@ -60,17 +61,18 @@ class Apollo(TensorwiseOptimizer):
             refresh(state, slope, group["rank"], group["side"])
             return
         draw = torch.Generator().manual_seed(group["seed"] + state.get("step", 0))
-        rank, (out, inner) = group["rank"], slope.shape
+        out, inner = slope.shape
+        rank = min(group["rank"], out, inner)
         (side,) = sides(slope, group["side"])
         shape = (out, rank) if side == "left" else (rank, inner)
         state[side] = (torch.randn(shape, generator=draw) * rank**-0.5).to(slope)
 
 
-def _scaling(moved: Tensor, narrow: Tensor, by_channel: bool) -> Tensor:
-    """How much longer Adam's direction is than the gradient it was made of, for each channel or for all."""
-    if not by_channel:
+def _scaling(moved: Tensor, narrow: Tensor, axis: int | None) -> Tensor:
+    """How much longer Adam's direction is than the gradient it was made of: for each channel, of which the narrow space
+    keeps those that do not lie along `axis`, or (None) for all."""
+    if axis is None:
         return moved.norm() / (narrow.norm() + 1e-8)
-    axis = 0 if narrow.shape[0] < narrow.shape[1] else 1
     return moved.norm(dim=axis, keepdim=True) / (narrow.norm(dim=axis, keepdim=True) + 1e-8)
 
 
