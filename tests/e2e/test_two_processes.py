@@ -73,3 +73,27 @@ def test_fewer_rows_than_two_processes_hold_are_trained_on(tiny_model: Callable[
     losses = [entry["loss"] for entry in shared_history(tmp_path / "two", words) if "loss" in entry]
     assert len(losses) == 2
     assert all(0 < loss < 100 for loss in losses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_stages_that_write_answers_learn_in_two_processes(
+    stage: str, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Each process answers its own questions; what is measured over all answers is the same in both."""
+    rows = [{"instruction": f"Count to {n}.", "output": ""} for n in range(1, 17)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
+    words = {
+        "stage": stage, "do_train": True, "model_name_or_path": tiny_model("llama"), "template": "chatml",
+        "dataset": "rows", "dataset_dir": tmp_path, "cutoff_len": 64, "max_steps": 4, "logging_steps": 1,
+        "learning_rate": 0.01, "save_strategy": "no", "use_cpu": True, "per_device_train_batch_size": 2,
+        "reward_funcs": "length:9", "max_new_tokens": 6, "temperature": 1.0, "top_p": 1.0, "top_k": 0,
+        **({"ppo_epochs": 2, "ppo_whiten_rewards": True} if stage == "ppo" else {"num_generations": 4}),
+    }  # fmt: skip
+    events = [entry for entry in shared_history(tmp_path / "two", words) if "loss" in entry]
+    assert [entry["step"] for entry in events] == [1, 2, 3, 4]
+    assert all(0 <= entry["reward"] <= 1 and entry["logprob_gap"] < 1e-3 for entry in events)
+    assert all(0 < entry["grad_norm"] < 1e4 for entry in events)
+    assert (tmp_path / "two/adapter_model.safetensors").is_file()
+    assert (tmp_path / "two/value_head.safetensors").is_file() == (stage == "ppo")

@@ -105,6 +105,16 @@ def test_an_evaluation_writes_answers_and_measures_rewards(
     assert evaluated["eval_completion_length"] > 0
 
 
+@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+def test_questions_without_answers_are_no_data_that_teach_too_little(
+    run: Callable[..., Any], tiny_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    """What is learned are answers of the model's own: no share of the rows' tokens says anything about that."""
+    run(tiny_model("llama"), stage=stage, num_generations=2 if stage == "grpo" else None, max_steps=1)
+    shown = capsys.readouterr()
+    assert "DATA-" not in shown.err + shown.out
+
+
 def test_whole_weights_learn_too(run: Callable[..., Any], tiny_model: Callable[[str], Path]) -> None:
     events = run(tiny_model("llama"), max_steps=2, finetuning_type="full", beta=0.1, learning_rate=1e-3)
     assert column(events, "kl")[1] > 0
