@@ -135,6 +135,12 @@ def test_what_is_wrong_is_refused_by_name(client: Any, options: dict[str, Any], 
     assert refused.value.param == param
 
 
+def test_numbers_are_what_json_means_by_them(client: Any) -> None:
+    usual = ask(client, max_tokens=4).choices[0].message.content
+    coldest = {"temperature": 1e-256, "extra_body": {"max_tokens": 4.0}}  # next to 0; and 4.0 is the number 4
+    assert ask(client, **coldest).choices[0].message.content == usual
+
+
 @pytest.mark.parametrize("penalty", [0, 2, -2])
 def test_openais_own_defaults_and_bounds_are_taken(client: Any, penalty: float) -> None:
     answer = ask(client, presence_penalty=penalty, frequency_penalty=penalty, n=1, top_p=1, max_tokens=2)

@@ -13,6 +13,10 @@ Finish = Literal["stop", "length"]
 """Why an answer ended: the model said so (a stop id), or its room was used up."""
 
 
+COLDEST = 1e-5
+"""Below this temperature the likeliest token is taken; ties aside, no other could be drawn."""
+
+
 class PromptTooLongError(RecipeError):
     """The prompt, or the prompt and the tokens asked for, do not fit into the model's context."""
 
@@ -86,8 +90,9 @@ class Settings:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken: sampling is off, or its temperature is 0."""
-        return not self.do_sample or self.temperature == 0
+        """Whether the likeliest token is always taken: sampling is off, or its temperature is 0 (or next to it, where
+        logits over it are no numbers any more)."""
+        return not self.do_sample or self.temperature < COLDEST
 
     def room(self, prompt: int, context: int | None) -> int:
         """How many tokens may follow a prompt of so many: `max_new_tokens`, or if that is 0 the rest of `max_length`.

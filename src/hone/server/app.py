@@ -14,11 +14,12 @@ from hone import __version__
 from hone.errors import HoneError
 from hone.server.adapters import listed, load, one_model, unload
 from hone.server.arrivals import until_gone
-from hone.server.fields import Body, read_json
+from hone.server.fields import Body, check_names, read_json
 from hone.server.guard import Door, Guard
 from hone.server.info import info_of
 from hone.server.readings import embeddings, scores
 from hone.server.refusal import RefusedError, refusal_of
+from hone.server.schema import complete
 from hone.server.service import Ask, Service
 from hone.server.tally import KIND
 
@@ -37,11 +38,24 @@ def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = 
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(404, _missing)
     app.add_exception_handler(405, _missing)
+    _describe(app, service.vocabulary)
     service.tally.paths = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(Guard, door=door, tally=service.tally)
     if door.origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(door.origins), allow_methods=["*"], allow_headers=["*"])
     return app
+
+
+def _describe(app: FastAPI, vocabulary: int) -> None:
+    """Let `/openapi.json` say what bodies hold, which are read by hand."""
+    plain = app.openapi
+
+    def told() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            complete(plain(), vocabulary)
+        return app.openapi_schema or {}
+
+    app.openapi = told  # type: ignore[method-assign]
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
@@ -113,10 +127,8 @@ async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
     if "messages" in body:
         ids = (await service.read_chat(body)).prompt
     else:
+        check_names(body, frozenset({"model", "prompt"}), {})
         service.voice(body)
-        unknown = sorted(set(body) - {"model", "prompt"})
-        if unknown:
-            raise RefusedError(f"`{unknown[0][:80]}` is not supported", unknown[0][:80], code="unsupported_parameter")
         ids = service.ids_of(body.get("prompt"))
     return {"count": len(ids), "max_model_len": service.engine.context, "tokens": ids}
 
@@ -141,4 +153,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _missing(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status_code", 404)
     what = "there is no such route" if status == 404 else "this route does not take this method"
-    return JSONResponse(RefusedError(what, status=status).body, status)
+    return JSONResponse(RefusedError(what, status=status).body, status, getattr(error, "headers", None))

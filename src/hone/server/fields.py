@@ -10,6 +10,8 @@ from typing import Any
 from hone.server.refusal import RefusedError
 
 Body = Mapping[str, Any]
+MOST_TEXTS = 256
+"""Texts that are measured for one request."""
 
 
 def read_json(raw: bytes) -> Body:
@@ -45,11 +47,21 @@ def whole(body: Body, name: str, least: int, most: int) -> int | None:
     value = body.get(name)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():  # JSON knows one kind of number: 3.0 is 3
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise RefusedError(f"`{name}` must be a whole number", name)
     if not least <= value <= most:
         raise RefusedError(f"`{name}` must be from {least} to {most}", name)
     return value
+
+
+def token_ids(given: Any, vocabulary: int) -> tuple[int, ...] | None:
+    """A list of token ids, None for what is none."""
+    if not isinstance(given, list):
+        return None
+    ids = tuple(int(one) if isinstance(one, float) and one.is_integer() else one for one in given)
+    return ids if all(type(one) is int and 0 <= one < vocabulary for one in ids) else None
 
 
 def flag(body: Body, name: str, default: bool = False) -> bool:

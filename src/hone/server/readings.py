@@ -9,18 +9,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hone.engines.readings import embedding, value
-from hone.server.fields import Body, check_names, whole
+from hone.server.fields import MOST_TEXTS, Body, check_names, whole
 from hone.server.refusal import RefusedError
 from hone.server.service import Service
-
-MOST_TEXTS = 256
 
 
 async def embeddings(service: Service, body: Body) -> dict[str, Any]:
     """OpenAI's shape; `pooling` is `mean` (the usual) or `last`. Raises RefusedError."""
     known = frozenset({"model", "input", "encoding_format", "pooling", "user"})
     check_names(body, known, {})
-    form, pooling = body.get("encoding_format") or "float", body.get("pooling") or "mean"
+    form, pooling = (body.get(name) for name in ("encoding_format", "pooling"))
+    form, pooling = "float" if form is None else form, "mean" if pooling is None else pooling
     if form not in ("float", "base64"):
         raise RefusedError("`encoding_format` is float or base64", "encoding_format")
     if pooling not in ("mean", "last"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hone.engines.base import Settings
-from hone.server.fields import Body, flag, number, whole
+from hone.server.fields import Body, flag, number, token_ids, whole
 from hone.server.refusal import RefusedError
 
 NAMES = frozenset(
@@ -72,7 +72,7 @@ def read_logprobs(body: Body) -> int | None:
 
 
 def _stop(given: Any) -> tuple[str, ...]:
-    words = [given] if isinstance(given, str) else given or []
+    words = [given] if isinstance(given, str) else [] if given is None else given
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise RefusedError("`stop` must be a text or a list of texts", "stop")
     if len(words) > MOST_STOPS or any(not 0 < len(word) <= MOST_LETTERS for word in words):
@@ -83,9 +83,10 @@ def _stop(given: Any) -> tuple[str, ...]:
 def _ids(given: Any, vocabulary: int) -> tuple[int, ...]:
     if given is None:
         return ()
-    if not isinstance(given, list) or len(given) > MOST_STOPS or not all(_is_id(one, vocabulary) for one in given):
+    ids = token_ids(given, vocabulary)
+    if ids is None or len(ids) > MOST_STOPS:
         raise RefusedError(f"`stop_token_ids` must be up to {MOST_STOPS} token ids", "stop_token_ids")
-    return tuple(given)
+    return ids
 
 
 def _bias(given: Any, vocabulary: int) -> tuple[tuple[int, float], ...]:
@@ -96,13 +97,9 @@ def _bias(given: Any, vocabulary: int) -> tuple[tuple[int, float], ...]:
     found = []
     for key, value in given.items():
         token = int(key) if key.isascii() and key.isdigit() and len(key) < 10 else -1
-        if not _is_id(token, vocabulary) or isinstance(value, bool) or not isinstance(value, int | float):
+        if not 0 <= token < vocabulary or isinstance(value, bool) or not isinstance(value, int | float):
             raise RefusedError("`logit_bias` must name token ids, each with a number", "logit_bias")
         if not -100 <= value <= 100:
             raise RefusedError("`logit_bias` must be from -100 to 100", "logit_bias")
         found.append((token, float(value)))
     return tuple(found)
-
-
-def _is_id(value: Any, vocabulary: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocabulary

@@ -21,7 +21,7 @@ from hone.engines.session import Session, opens_thought
 from hone.models.value_head import value_head
 from hone.server.answers import Answer, usage_of
 from hone.server.arrivals import Arrivals
-from hone.server.fields import Body, check_names, flag, whole
+from hone.server.fields import Body, check_names, flag, token_ids, whole
 from hone.server.refusal import RefusedError, refusal_of
 from hone.server.sampling import NAMES, read_logprobs, read_settings, several, streaming
 from hone.server.shape import calls_grammar, read_choice, read_format
@@ -166,9 +166,9 @@ class Service:
             begin = self.tokenizer.encode("")
             ids: list[int] = self.encoder.ids_of([[piece([said(prompt)])]])[0].tolist()
             return [*(begin if begin == [self.encoder.bos_id] else []), *ids]
-        listed = isinstance(prompt, list) and prompt
-        if listed and all(type(one) is int and 0 <= one < self.vocabulary for one in prompt):
-            return list(prompt)
+        given = token_ids(prompt, self.vocabulary)
+        if given:
+            return list(given)
         raise RefusedError(f"`{name}` must be one text, or one list of token ids", name)
 
     def ask(self, ask: Ask) -> Arrivals:

@@ -84,7 +84,7 @@ def _answered(given: Mapping[str, Any], said: list[Part], where: str) -> tuple[P
     thought = given.get("reasoning_content")
     if thought is not None and not isinstance(thought, str):
         raise RefusedError("`reasoning_content` must be text", f"{where}.reasoning_content")
-    calls = given.get("tool_calls") or []
+    calls = [] if given.get("tool_calls") is None else given["tool_calls"]
     if not isinstance(calls, list):
         raise RefusedError("`tool_calls` must be a list", f"{where}.tool_calls")
     made = [_call(call, f"{where}.tool_calls[{place}]") for place, call in enumerate(calls)]
