@@ -87,6 +87,19 @@ def read(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
+def test_speed_and_memory_are_written_down_when_asked(train_tiny: Train, run: Path) -> None:
+    train_tiny(include_effective_tokens_per_second=True, record_vram=True, max_steps=2)
+    found = read(run / "train_results.json")
+    assert found["effective_tokens_per_sec"] > 0
+    assert found["model_tflops_per_sec"] > 0
+    assert 0 < found["mfu"] < 1
+    lines = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text("utf-8").splitlines()]
+    assert all(0.05 < line["memory_resident"] < 64 for line in lines)
+    train_tiny(max_steps=1, overwrite_output_dir=True)
+    assert "mfu" not in read(run / "train_results.json")
+    assert "memory_resident" not in (run / "trainer_log.jsonl").read_text("utf-8")
+
+
 def test_a_run_with_evaluation_leaves_the_files_that_tools_expect(
     train_tiny: Train, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
