@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: quickstart test again setup setup-dev lint types unit nightly soak docs clean
+.PHONY: quickstart test again setup setup-dev lint types unit nightly soak llamacpp docs clean
 
 quickstart: setup
 	$(BIN)/hone quickstart
@@ -57,6 +57,11 @@ nightly: setup-dev
 soak: setup-dev
 	HONE_KILLS=200 HONE_SIGNALS=100 HONE_WRITES=34 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults/test_kills.py \
 	  tests/faults/test_signals.py tests/faults/test_disk.py --durations=10
+
+# The engine of GGUF files: its library is compiled here, once (10 to 20 minutes on two cores).
+llamacpp: setup-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llamacpp]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines/test_llamacpp.py
 
 docs: setup
 	$(BIN)/hone docs docs/recipe.md

@@ -9,8 +9,6 @@ import hone
 from hone.recipe.schema import all_keys, training_arguments
 
 PACKAGE = Path(hone.__file__).parent
-NO_CHOICE = {"infer_backend"}
-"""Keys whose other values are all refused."""
 
 
 def test_every_key_that_may_be_set_is_read_outside_the_recipe():
@@ -21,10 +19,4 @@ def test_every_key_that_may_be_set_is_read_outside_the_recipe():
         for name, key in all_keys().items()
         if not key.about.later and key.section != "export" and name not in training_arguments()
     }
-    assert may_be_set - words - NO_CHOICE == set()
-
-
-def test_a_key_with_one_choice_left_refuses_the_others():
-    for name in NO_CHOICE:
-        about = all_keys()[name].about
-        assert len(set(about.choices) - set(about.later_values)) == 1
+    assert may_be_set - words == set()

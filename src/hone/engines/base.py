@@ -156,6 +156,10 @@ class Engine(Protocol):
     def context(self) -> int | None:
         """How many tokens prompt and answer may have together, None when unknown."""
 
+    @property
+    def vocabulary(self) -> int:
+        """The ids of a prompt are below it."""
+
     def generate(self, prompt: Sequence[int], settings: Settings) -> Iterator[Piece]:
         """The answer to a prompt of token ids, piece by piece; closing the iterator (or dropping it) cancels it.
 

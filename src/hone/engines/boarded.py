@@ -14,6 +14,7 @@ from hone.engines.grammar import Grammars
 from hone.engines.request import Request
 from hone.engines.sampling import Sampler
 from hone.engines.scheduler import Scheduler
+from hone.errors import RecipeError
 
 SLOTS, QUEUE = 32, 128
 """How many requests are answered at once, and how many more may wait, unless told otherwise."""
@@ -21,6 +22,9 @@ SLOTS, QUEUE = 32, 128
 
 class BoardEngine:
     """Continues prompts with what the scheduler's board computes: logits [vocabulary] on `device`."""
+
+    model: Any = None
+    """The transformers model, of which hidden states can be asked; None for an engine without one."""
 
     def __init__(self, scheduler: Scheduler, tokenizer: Any, vocabulary: int, device: torch.device) -> None:
         self.scheduler, self.tokenizer = scheduler, tokenizer
@@ -56,7 +60,10 @@ class BoardEngine:
         return self.scheduler.aside(work)
 
     def _request(self, prompt: Sequence[int], settings: Settings) -> Request:
-        """A request that waits for nothing but its turn. Raises PromptTooLongError, GrammarError."""
+        """A request that waits for nothing but its turn. Raises PromptTooLongError, GrammarError, and RecipeError for
+        ids that the model does not have: they would end everybody's answers."""
+        if not prompt or min(prompt) < 0 or max(prompt) >= self.vocabulary:
+            raise RecipeError.one("PROMPT-IDS", f"a prompt is token ids from 0 to {self.vocabulary - 1}, at least one")
         guide = None
         if settings.grammar is not None:
             guide = self.grammars.guide(settings.grammar, settings.stop_ids, settings.grammar_after)

@@ -25,7 +25,7 @@ class Memory:
         width = getattr(config, "head_dim", None) or config.hidden_size // (config.num_attention_heads or 1)
         layers = getattr(config, "num_hidden_layers", 1)
         token = 2 * layers * heads * width * model.dtype.itemsize
-        return cls(_free(model.device) // 2 if allowed is None else allowed, token)
+        return cls(free_memory(model.device) // 2 if allowed is None else allowed, token)
 
     def holds(self, lengths: Sequence[int]) -> bool:
         """Whether requests of so many tokens at the most fit side by side: each takes the room of the longest.
@@ -36,7 +36,8 @@ class Memory:
         return len(lengths) == 1 or len(lengths) * widest * self.token <= self.allowed
 
 
-def _free(device: Any) -> int:
+def free_memory(device: Any) -> int:
+    """Bytes that are free now where a device keeps its tensors."""
     if device.type == "cuda":
         import torch
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from hone.engines.base import Piece, QueueFullError
-from hone.engines.board import Board
-from hone.engines.memory import Memory
-from hone.engines.quick_board import QuickBoard
 from hone.engines.request import Request
 
 PIECE = 64
@@ -26,6 +23,34 @@ LINGER = 2.0
 """Seconds after which an idle thread ends; until then it holds the model."""
 
 
+class AnyBoard(Protocol):
+    """What runs a model over the requests under way."""
+
+    def begin(self, request: Request) -> None:
+        """A place for a request whose prompt is going to be read."""
+
+    def tick(
+        self, running: Sequence[Request], reading: Sequence[tuple[Request, int]]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+        """Logits [vocabulary] after the next token of each running request, and after each prompt that is now read.
+
+        Of each prompt so many tokens are read at most; None where some are left.
+        """
+
+    def remove(self, request: Request) -> None:
+        """Forget a request that ended."""
+
+    def clear(self) -> None:
+        """Forget everything, after a step that failed halfway."""
+
+
+class Limit(Protocol):
+    """How many requests fit."""
+
+    def holds(self, lengths: Sequence[int]) -> bool:
+        """Whether requests of so many tokens at the most fit side by side; a single one is always let in."""
+
+
 class Scheduler:
     """One thread that runs the model for all requests; it starts with the first and ends when nothing is to be done.
 
@@ -33,7 +58,7 @@ class Scheduler:
     more may wait, in the order they came.
     """
 
-    def __init__(self, board: Board | QuickBoard, memory: Memory, *, slots: int, queue: int) -> None:
+    def __init__(self, board: AnyBoard, memory: Limit, *, slots: int, queue: int) -> None:
         self.board, self.memory = board, memory
         self.slots, self.queue = slots, queue
         self.waiting: deque[Request] = deque()

@@ -7,13 +7,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from hone.engines.adapters import Adapters
-from hone.engines.base import Settings
+from hone.engines.base import Odds, Settings
 from hone.engines.board import Board
 from hone.engines.boarded import QUEUE, SLOTS, BoardEngine
 from hone.engines.layout import lay_out_for_decoding
 from hone.engines.memory import Memory
 from hone.engines.own_forward import OwnForward
 from hone.engines.quick_board import QuickBoard
+from hone.engines.readings import prompt_odds
 from hone.engines.request import Request
 from hone.engines.scheduler import Scheduler
 from hone.engines.threads import give_back_threads
@@ -56,6 +57,10 @@ class TorchEngine(BoardEngine):
                 return work()
 
         return super().aside(with_adapter)
+
+    def prompt_odds(self, prompt: Sequence[int], likeliest: int, adapter: str | None = None) -> Future[list[Odds]]:
+        """What the model gives each token of a prompt after the first one. Raises QueueFullError."""
+        return self.aside(lambda: prompt_odds(self.model, prompt, likeliest), adapter)
 
     def _request(self, prompt: Sequence[int], settings: Settings) -> Request:
         """Raises UnknownAdapterError too."""

@@ -101,7 +101,7 @@ OLD: Mapping[str, Old] = {
 OLD_VALUES: Mapping[str, Mapping[str, str]] = {
     "flash_attn": dict.fromkeys(_TRUE, "fa2") | dict.fromkeys(("off", "false", "no"), "disabled"),
     "optim": {"adamw_hf": "adamw_torch"},
-    "infer_backend": {"hf": "huggingface"},
+    "infer_backend": {"hf": "huggingface", "llama.cpp": "llamacpp", "llama_cpp": "llamacpp"},
     "mixture_of_depths": dict.fromkeys(_FALSE, "null"),
 }
 """Values that were renamed, by key."""

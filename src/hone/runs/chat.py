@@ -23,7 +23,7 @@ def run(words: Sequence[str]) -> int:
 
     from hone.runs.session import open_session  # heavy, and only for a recipe without faults
 
-    session = open_session(recipe, by_name=True)
+    session = open_session(recipe, slots=1, by_name=True)
     say(f"Chat with {recipe.model.model_name_or_path}. {WELCOME}")
     if session.encoders:
         say(f"Answers come from the adapter {next(iter(session.encoders))}; /adapter lists them all and changes it.")

@@ -62,11 +62,13 @@ def predict(recipe: Recipe) -> dict[str, float]:
     from hone.runs.encoding import encoding_of
     from hone.runs.prediction import write_results
     from hone.runs.scoring import predict_scores
+    from hone.runs.session import check_engine
 
     scores = recipe.finetuning.stage == "rm"
     measures = [] if scores else [load_measure(name) for name in recipe.training.predict_metrics]
     if not scores:
         similarity("", "")  # says at once if its package is missing
+    check_engine(recipe)
     folder = Path(recipe.training.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe_predict.yaml", as_yaml(recipe))
@@ -116,13 +118,12 @@ def generation_settings(recipe: Recipe, stop_ids: Sequence[int]) -> Settings:
 
 
 def _open(recipe: Recipe, encoding: Encoding, sets: Mapping[str, ExampleSet]) -> _Work:
-    from hone.engines.torch import TorchEngine
-    from hone.runs.session import load_answering
+    from hone.runs.session import open_engine
 
     given = "per_device_eval_batch_size" in recipe.given
     most = recipe.training.per_device_eval_batch_size if given else SIDE_BY_SIDE
     settings = generation_settings(recipe, encoding.encoder.stop_ids)
-    engine = TorchEngine(load_answering(recipe, encoding.tokenizer), encoding.tokenizer, slots=most, queue=most)
+    engine = open_engine(recipe, encoding.tokenizer, slots=most, queue=most)
     _refuse_long(sets, settings, engine.context)
     return _Work(recipe, encoding, settings, engine, most, _mark(recipe, encoding, settings))
 
@@ -150,7 +151,7 @@ def _mark(recipe: Recipe, encoding: Encoding, settings: Settings) -> str:
     model = recipe.model
     whole = hashlib.sha256()
     parts = [encoding.base, encoding.encoder.fingerprint(), asdict(settings), asdict(recipe.quantization)]
-    parts += [model.infer_dtype, recipe.finetuning.finetuning_type]
+    parts += [model.infer_dtype, recipe.finetuning.finetuning_type, recipe.engine.infer_backend]
     whole.update(repr(parts).encode())
     for adapter in model.adapter_name_or_path:
         place = locate(adapter, token=model.hf_hub_token, cache_dir=model.cache_dir, key="adapter_name_or_path").path

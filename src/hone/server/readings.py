@@ -24,6 +24,10 @@ async def embeddings(service: Service, body: Body) -> dict[str, Any]:
         raise RefusedError("`encoding_format` is float or base64", "encoding_format")
     if pooling not in ("mean", "last"):
         raise RefusedError("`pooling` is mean or last", "pooling")
+    if service.engine.model is None:
+        raise RefusedError(
+            "the engine llamacpp gives no embeddings; serve the model's Hugging Face folder for them", "model"
+        )
     rows = _rows(service, body.get("input"))
     model, _, settings = service.voice(body)
     found = await _each(service, rows, lambda reader, ids: embedding(reader, ids, pooling), settings.adapter)

@@ -16,7 +16,6 @@ from hone.dialogue.message import Conversation
 from hone.dialogue.slots import piece, said
 from hone.engines.base import Odds, Settings
 from hone.engines.grammar import GrammarError
-from hone.engines.readings import prompt_odds
 from hone.engines.session import Session, opens_thought
 from hone.models.value_head import value_head
 from hone.server.answers import Answer, usage_of
@@ -71,7 +70,7 @@ class Service:
         self.engine: Any = session.engine
         self.encoder = session.encoder
         self.tokenizer: Any = session.encoder.tokenizer
-        self.vocabulary = len(self.encoder.control.vocabulary)
+        self.vocabulary = min(len(self.encoder.control.vocabulary), self.engine.vocabulary)
         self.created = int(time.time())
         self.loading = asyncio.Lock()
         self.encoding = asyncio.Lock()
@@ -79,7 +78,7 @@ class Service:
 
     def check_mode(self, *, scores: bool) -> None:
         """A reward model scores, any other one answers. Raises RefusedError."""
-        rewards = value_head(self.engine.model) is not None
+        rewards = self.engine.model is not None and value_head(self.engine.model) is not None
         if rewards is not scores:
             what = "this is a reward model: it does not answer" if rewards else "only a reward model gives scores"
             raise RefusedError(what, status=405)
@@ -124,7 +123,7 @@ class Service:
         wanted = [] if none else several(body, replace(settings, logprobs=likeliest))
         told: tuple[Odds, ...] = ()
         if echo and likeliest is not None:
-            told = tuple(await self.aside(lambda reader: prompt_odds(reader, prompt, likeliest), settings.adapter))
+            told = tuple(await asyncio.wrap_future(self.engine.prompt_odds(prompt, likeliest, settings.adapter)))
         return Ask(
             prompt,
             wanted,

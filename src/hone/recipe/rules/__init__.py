@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from hone.errors import Fault
 from hone.recipe.rules.data import data_rules, template_rules
+from hone.recipe.rules.engine import engine_rules
 from hone.recipe.rules.finetuning import finetuning_rules
 from hone.recipe.rules.later import later_rules
 from hone.recipe.rules.model import model_rules
@@ -43,6 +44,8 @@ def _broken(recipe: Recipe, templates: Collection[str] | None) -> Iterable[Broke
     yield from later_rules(recipe, used_sections(recipe.verb))
     yield from model_rules(recipe)
     yield from template_rules(recipe, templates)
+    if "engine" in used_sections(recipe.verb):
+        yield from engine_rules(recipe)
     if recipe.verb == "train":
         yield from data_rules(recipe)
         yield from finetuning_rules(recipe)

@@ -25,8 +25,6 @@ def predict_rules(recipe: Recipe) -> Iterator[Broken]:
     if verb and not data.eval_dataset and not data.val_size:
         what = "there is nothing to answer; give eval_dataset or val_size"
         yield Broken(("eval_dataset",), what, "CFG-MISSING", ("val_size",))
-    if recipe.engine.infer_backend != "huggingface":
-        yield Broken(("infer_backend",), "data are answered by the built-in engine; leave infer_backend out")
     during = training.predict_with_generate and not verb and (training.do_train or training.do_eval)
     if during and recipe.generating.repetition_penalty != 1.0:
         yield Broken(("repetition_penalty", "predict_with_generate"), "is not used while training; predict afterwards")

@@ -78,9 +78,9 @@ class ExportSection:
 class EngineSection:
     """What generates text, and how that program is set up."""
 
-    infer_backend: Literal["huggingface", "vllm", "sglang"] = key(
+    infer_backend: Literal["huggingface", "llamacpp", "vllm", "sglang"] = key(
         "huggingface",
-        "What generates: the built-in engine (`huggingface`), vLLM or SGLang.",
+        "What generates: the built-in engine (`huggingface`), llama.cpp for GGUF files (`llamacpp`), vLLM or SGLang.",
         later_values={"vllm": _VLLM, "sglang": _SGLANG},
     )
     vllm_maxlen: int = key(4096, "Longest conversation for vLLM, in tokens.", at_least=1, later=_VLLM)

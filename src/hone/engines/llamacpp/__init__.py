@@ -1,0 +1,1 @@
+"""GGUF files answered by llama.cpp: its numbers, our ids, templates, sampling and scheduling."""
