@@ -16,7 +16,7 @@ SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "hone"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "log", "registry", "rundir"),
+    ("errors", "log", "registry", "rundir", "imports"),
     ("recipe", "dialogue"),
     ("models", "training", "media", "evals"),
     ("data", "engines", "export"),
@@ -125,7 +125,9 @@ def test_light_rooms_name_no_heavy_library(room: str) -> None:
 
 def test_light_rooms_import_nothing_heavy() -> None:
     modules = [
-        m for m in sorted(MODULES) if room_of(m) in ("errors", "log", "registry", "rundir", "recipe", "dialogue")
+        m
+        for m in sorted(MODULES)
+        if room_of(m) in ("errors", "log", "registry", "rundir", "imports", "recipe", "dialogue")
     ]
     code = (
         f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\n"

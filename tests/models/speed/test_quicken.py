@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -149,3 +150,17 @@ def test_a_block_that_answers_otherwise_is_not_used(monkeypatch: pytest.MonkeyPa
     done = quicken(model)
     assert done.blocks == 0 and "otherwise" in done.reasons[0]
     torch.testing.assert_close(answers(model)[0], loss)
+
+
+def test_a_block_is_proven_unless_one_of_its_kind_has_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    proven: list[Any] = []
+    module = sys.modules["hone.models.speed.quicken"]
+    right = module.prove
+    monkeypatch.setattr(module, "prove", lambda layer, *paths: (proven.append(layer), right(layer, *paths)))
+    model = tuned()
+    layers = model.get_base_model().model.layers
+    layers[1].input_layernorm.variance_epsilon = 1e-3
+    layers[2].mlp.register_forward_hook(lambda *_: None)
+    assert quicken(model).blocks == 3 and proven == list(layers)
+    proven.clear()
+    assert quicken(tuned()).blocks == 3 and len(proven) == 1

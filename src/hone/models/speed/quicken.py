@@ -17,6 +17,9 @@ from hone.models.speed.block import Block, BlockFunction, Positions
 from hone.models.speed.proof import prove
 from hone.models.speed.recognize import NotUnderstood, base_linear, check, groups, understood, updates_of
 
+Kind = tuple[object, ...]
+"""What two blocks have in common that differ in the values of their parameters only."""
+
 
 @dataclass(frozen=True)
 class Quickened:
@@ -37,9 +40,10 @@ def quicken(model: nn.Module, *, memory: int | None = None) -> Quickened:
     layers = [module for module in model.modules() if _is_block(module)]
     budget = Budget(_free_memory() // 2 if memory is None else memory)
     reasons: dict[str, None] = {}
+    kinds: set[Kind] = set()
     done = 0
     for layer in layers:
-        reason = _quicken_block(layer, budget)
+        reason = _quicken_block(layer, budget, kinds)
         done += not reason
         if reason:
             reasons[reason] = None
@@ -50,8 +54,8 @@ def _is_block(module: nn.Module) -> bool:
     return hasattr(module, "self_attn") and hasattr(module, "mlp") and hasattr(module, "input_layernorm")
 
 
-def _quicken_block(layer: Any, budget: Budget) -> str:
-    """Empty when the block now runs by hand, else why not."""
+def _quicken_block(layer: Any, budget: Budget, kinds: set[Kind]) -> str:
+    """Empty when the block now runs by hand, else why not. `kinds` are those that have been proven."""
     try:
         if next(layer.parameters()).device.type != "cpu":
             raise NotUnderstood("it is not on a processor")
@@ -59,8 +63,8 @@ def _quicken_block(layer: Any, budget: Budget) -> str:
             raise NotUnderstood("its attention does not run by segments")
         check(layer)
         if next(layer.parameters()).dtype != torch.float32 and layer.self_attn.layer_idx == 0:
-            _proven(copy.deepcopy(layer).float(), budget)
-        quick = _proven(layer, budget)
+            _proven(copy.deepcopy(layer).float(), budget, set())
+        quick = _proven(layer, budget, kinds)
     except (NotUnderstood, RuntimeError, AttributeError, TypeError, ValueError) as reason:
         return str(reason)
     layer.forward = MethodType(_forward_by_hand, layer)
@@ -69,11 +73,27 @@ def _quicken_block(layer: Any, budget: Budget) -> str:
     return ""
 
 
-def _proven(layer: Any, budget: Budget) -> Quick:
-    """The block by hand, proven; the first block of a half-precision model also in float32: less rounding."""
+def _proven(layer: Any, budget: Budget, kinds: set[Kind]) -> Quick:
+    """The block by hand, proven unless one that differs in nothing but numbers has been; the first block of a
+    half-precision model also in float32: less rounding."""
     quick = Quick(layer, understood(layer), layer.forward, budget)
-    prove(layer, layer.forward, lambda states, arguments: quick(layer, states, arguments))
+    kind = _kind(layer, quick.block)
+    if kind not in kinds:
+        prove(layer, layer.forward, lambda states, arguments: quick(layer, states, arguments))
+        kinds.add(kind)
     return quick
+
+
+def _kind(layer: nn.Module, block: Block) -> Kind:
+    """All that may decide how a block computes, apart from the values of its parameters: the modules in it with their
+    own forwards and hooks, shapes and formats of their parameters, heads, window and epsilons."""
+    modules = tuple(
+        (name, type(module), vars(module).get("forward"), bool(module._forward_hooks or module._forward_pre_hooks))
+        for name, module in layer.named_modules()
+    )
+    parameters = tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in layer.named_parameters())
+    norms = (block.before_attention, block.before_mlp, block.query_norm, block.key_norm)
+    return modules, parameters, block.shape, tuple(norm and norm.epsilon for norm in norms)
 
 
 @dataclass

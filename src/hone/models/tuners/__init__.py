@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from hone.imports import absent
 from hone.log import say
+from hone.models.quantization import is_quantized
 from hone.registry import find
 
 if TYPE_CHECKING:
@@ -21,7 +25,8 @@ def attach(
     Raises ModelError for names that fit nothing in the model and for adapters that do not fit it.
     """
     tuner = find("hone.models.tuners", finetuning.finetuning_type)
-    model = tuner.prepare(model, finetuning, model_section, training=training, merge=merge)
+    with nullcontext() if is_quantized(model) else _without_bitsandbytes():
+        model = tuner.prepare(model, finetuning, model_section, training=training, merge=merge)
     if not training:
         return model.requires_grad_(False).eval()
     raise_precision(model, pure_bf16=finetuning.pure_bf16)
@@ -34,6 +39,20 @@ def attach(
     learning, every = count_parameters(model)
     say(f"trainable parameters: {learning:,} of {every:,} ({learning / max(1, every):.4%})")
     return model.train()
+
+
+@contextmanager
+def _without_bitsandbytes() -> Iterator[None]:
+    """PEFT imports it (seconds: it has torch's compiler brought in) for each layer that might be one of its own."""
+    from peft import import_utils
+
+    answers = (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available)
+    try:
+        with absent("bitsandbytes"):
+            yield
+    finally:
+        for answer in answers:
+            getattr(answer, "cache_clear", int)()
 
 
 def raise_precision(model: Any, *, pure_bf16: bool = False) -> None:
