@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,91 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     return make
 
 
+GRID = {"patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_heads": 2, "depth": 2}
+SEEING: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen2_vl": ("Qwen2VLConfig", {**GRID, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}),
+    "qwen2_5_vl": (
+        "Qwen2_5_VLConfig",
+        {**GRID, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "window_size": 16,
+         "fullatt_block_indexes": [1]},
+    ),
+    "qwen3_vl": (
+        "Qwen3VLConfig",
+        {**GRID, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_position_embeddings": 64,
+         "deepstack_visual_indexes": [0]},
+    ),
+    "llava": (
+        "LlavaConfig",
+        {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "image_size": 16, "patch_size": 4},
+    ),
+}  # fmt: skip
+SIGHTS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<image>"]
+
+
+@pytest.fixture(scope="session")
+def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`seeing_model("qwen2_vl")` is a folder with a random tiny model of that kind that sees (see SEEING), the family's
+    own image processor for small pictures, and a tokenizer with the words around them."""
+    root = tmp_path_factory.mktemp("seeing")
+
+    @functools.cache
+    def make(kind: str, **text: Any) -> Path:
+        return make_seeing_model(kind, root / "-".join([kind, *map(str, text.values())]), **text)
+
+    return make
+
+
+def make_seeing_model(kind: str, place: Path, **text: Any) -> Path:
+    """Write such a folder; `text` changes the shape of the part that reads and writes."""
+    import json
+
+    import torch
+    import transformers
+
+    tokenizer = tiny_tokenizer(SIGHTS)
+    name, vision = SEEING[kind]
+    grid = kind != "llava"
+    rope = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}}
+    extra = {"model_type": "llama"} if not grid else {**rope, **({"head_dim": 16} if kind == "qwen3_vl" else {})}
+    ids = {"image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>" if grid else "<image>")}
+    if grid:
+        for part in ("video_token", "vision_start_token", "vision_end_token"):
+            word = part.removesuffix("_token")
+            ids[f"{part}_id"] = tokenizer.convert_tokens_to_ids(f"<|{word}{'_pad' * (word == 'video')}|>")
+    config = getattr(transformers, name)(
+        text_config={**SHAPE, **extra, "vocab_size": len(tokenizer), **text}, vision_config=vision, **ids
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    if grid:
+        processor = {
+            "image_processor_type": "Qwen2VLImageProcessor", "patch_size": 4, "temporal_patch_size": 2, "merge_size": 2,
+            "min_pixels": 64, "max_pixels": 4096,
+        }  # fmt: skip
+    else:
+        side = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+        processor = {"image_processor_type": "CLIPImageProcessor", **side}
+        whole = {"patch_size": 4, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+        (place / "processor_config.json").write_text(json.dumps({"processor_class": "LlavaProcessor", **whole}))
+    (place / "preprocessor_config.json").write_text(json.dumps(processor))
+    return place
+
+
+def tiny_tokenizer(more: Sequence[str] = ()) -> Any:
+    """The tiny tokenizer, with `more` control words."""
+    from tokenizers import AddedToken
+
+    tokenizer = copy.deepcopy(_tiny_tokenizer())
+    if more:
+        tokenizer.add_tokens([AddedToken(word, special=True) for word in more], special_tokens=True)
+    return tokenizer
+
+
 @functools.cache
-def tiny_tokenizer() -> Any:
+def _tiny_tokenizer() -> Any:
     """A byte-level BPE of at most 512 tokens, trained here on TEXT: pad 0, bos 1, eos 2, and a ChatML chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,9 +30,10 @@ class HoneError(Exception):
 
     exit_code = 1
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__("\n".join(str(fault) for fault in faults))
-        self.faults: tuple[Fault, ...] = faults
+    def __init__(self, *faults: Fault | str) -> None:
+        """A str is what a loader process makes of an error there: faults among the lines of a traceback."""
+        self.faults: tuple[Fault, ...] = tuple(one for fault in faults for one in _faults(fault))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
 
     @classmethod
     def one(cls, code: str, what: str, where: str = "", fix: str = "") -> HoneError:
@@ -44,6 +46,12 @@ class HoneError(Exception):
         found = tuple(faults)
         if found:
             raise cls(*found)
+
+
+def _faults(fault: Fault | str) -> list[Fault]:
+    if isinstance(fault, Fault):
+        return [fault]
+    return [Fault(*found.groups()) for found in re.finditer(r"error\[([A-Z0-9-]+)\] (.*)", fault)]
 
 
 class RecipeError(HoneError):

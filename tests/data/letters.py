@@ -61,6 +61,9 @@ class LetterEncoder:
         before = [[token for source, target in turns[:-1] for token in source + target] for turns in cut]
         return [(_ids(given + turns[-1][0]), _ids(turns[-1][1])) for given, turns in zip(before, cut, strict=True)]
 
+    def shown(self, conversation: Conversation) -> Conversation:
+        return conversation
+
     def document(self, text: str) -> list[int]:
         return [*(FIRST_LETTER + ord(letter) for letter in text), END]
 

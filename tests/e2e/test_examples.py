@@ -36,10 +36,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Callable[[str], Path], place: Path) -> Callable[[str], Path]:
+def tiny(tiny_model: Callable[[str], Path], seeing_model: Callable[[str], Path], place: Path) -> Callable[[str], Path]:
     """The tiny model in place of the one that an example names."""
 
     def find(name: str) -> Path:
+        if "-VL-" in name:
+            return seeing_model("qwen2_5_vl")
         plain = tiny_model("qwen3" if "qwen3" in name.lower() else "llama")
         if not name.endswith("-pro"):
             return plain
@@ -58,6 +60,8 @@ def words_for(file: str, place: Path, tiny: Callable[[str], Path], **more: Any) 
         **SMALL, "model_name_or_path": tiny(READ[file]["model_name_or_path"]), "output_dir": place / Path(file).stem,
         **more,
     }  # fmt: skip
+    if "-VL-" in READ[file]["model_name_or_path"]:
+        changes["cutoff_len"] = 256  # a picture is not cut
     if "tokenized_path" in READ[file]:
         changes["tokenized_path"] = place / "prepared"
     if READ[file].get("finetuning_type") == "freeze":

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hone.dialogue.example import IGNORED, Example
+from hone.errors import DataError
+from hone.models.pictures import between
+
+if TYPE_CHECKING:
+    from hone.media.viewer import Blind, Viewer
 
 FILLER = 0
 """The token in the tail that rounds a row up. It stands in a segment of its own, without a label: any id will do."""
 
 
-def collate(examples: Sequence[Example], *, pad_to_multiple_of: int | None = None) -> dict[str, torch.Tensor]:
+def collate(
+    examples: Sequence[Example], *, pad_to_multiple_of: int | None = None, viewer: Viewer | Blind | None = None
+) -> dict[str, torch.Tensor]:
     """Join examples into one row of T tokens in S segments.
 
     Returns `input_ids` int64 [1, T]; `labels` int64 [1, T], IGNORED at the first token of every segment, so that
     nothing is predicted across a border; `position_ids` int64 [1, T], from 0 in every segment; `cu_seqlens` int32
     [S+1], where segments begin and end. With `pad_to_multiple_of` a last segment of filler rounds T up.
+    A `viewer` decodes the examples' media here and adds them, and with them other positions (`Viewer.seen`).
     """
     lengths = np.array([length for example in examples for length in example.lengths if length], dtype=np.int64)
     input_ids = np.concatenate([example.input_ids for example in examples])
@@ -33,11 +42,15 @@ def collate(examples: Sequence[Example], *, pad_to_multiple_of: int | None = Non
     starts = ends - lengths
     labels = labels.copy()
     labels[starts] = IGNORED
+    media = [medium for example in examples for medium in example.media]
+    if media and viewer is None:
+        raise DataError.one("DATA-MEDIA", "examples with media, where nothing sees them")
     return {
         "input_ids": _row(input_ids),
         "labels": _row(labels),
         "position_ids": _row(np.arange(len(input_ids)) - np.repeat(starts, lengths)),
         "cu_seqlens": torch.from_numpy(np.append(0, ends).astype(np.int32)),
+        **(viewer.seen(input_ids, ends, media) if viewer is not None else {}),
     }
 
 
@@ -53,10 +66,9 @@ def cut(batch: Mapping[str, torch.Tensor], *, together: int = 1) -> tuple[dict[s
     place = int((borders - ends[-1] / 2).abs().argmin())
     border, segment = int(borders[place]), (place + 1) * together
     rows = ("input_ids", "labels", "position_ids")
-    return (
-        {**{key: batch[key][:, :border] for key in rows}, "cu_seqlens": ends[: segment + 1]},
-        {**{key: batch[key][:, border:] for key in rows}, "cu_seqlens": ends[segment:] - ends[segment]},
-    )
+    first = {**{key: batch[key][..., :border] for key in rows}, "cu_seqlens": ends[: segment + 1]}
+    second = {**{key: batch[key][..., border:] for key in rows}, "cu_seqlens": ends[segment:] - ends[segment]}
+    return first | between(batch, 0, segment), second | between(batch, segment, len(ends) - 1)
 
 
 def _row(values: NDArray) -> torch.Tensor:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hone.data.feedback import marked
 from hone.data.stage import Encoded, Limits
 from hone.dialogue.example import IGNORED, Example, TokenIds
-from hone.dialogue.message import Conversation, Message
+from hone.dialogue.message import Conversation, Media, Message
 from hone.dialogue.records import Chat, Document, Feedback, Preference
+from hone.dialogue.sight import shown_in
 from hone.errors import RecipeError
 
 _NONE = np.empty(0, dtype=np.int32)
@@ -40,10 +41,10 @@ def kept_lengths(source: int, target: int, limit: int) -> tuple[int, int]:
 def encode_sft(records: Sequence[Chat], encoder: Any, limits: Limits) -> list[Encoded]:
     """Conversations as examples that teach their answers (with `mask_history` the last one only)."""
     refuse_prompts_with_efficient_eos(encoder, limits)
-    conversations = [record.conversation for record in records]
+    conversations = [encoder.shown(record.conversation) for record in records]
     written = encoder.turns_batch(conversations, mask_history=limits.mask_history)
     return [
-        _conversation(turns, _wishes(conversation), encoder, limits)
+        _conversation(turns, conversation, encoder, limits)
         for turns, conversation in zip(written, conversations, strict=True)
     ]
 
@@ -113,9 +114,14 @@ def encode_feedback(records: Sequence[Feedback], encoder: Any, limits: Limits) -
     ]
 
 
-def _conversation(turns: Any, wishes: Sequence[bool | None], encoder: Any, limits: Limits) -> Encoded:
-    """Walk the turns, in order or from the last, until the limit is reached; cut the turn that crosses it."""
-    end = _end(encoder)
+def _conversation(turns: Any, conversation: Conversation, encoder: Any, limits: Limits) -> Encoded:
+    """Walk the turns, in order or from the last, until the limit is reached; cut the turn that crosses it.
+
+    A turn that would lose a part of a medium is left out, and so are those behind it: no answer is learned without
+    what it is about.
+    """
+    wishes, end = _wishes(conversation), _end(encoder)
+    sights = _sights(turns, conversation, encoder)
     order = range(len(turns) - 1, -1, -1) if limits.mask_history else range(len(turns))
     pieces: dict[int, _Kept] = {}
     used, lost, lost_learned = len(end), 0, 0
@@ -125,6 +131,8 @@ def _conversation(turns: Any, wishes: Sequence[bool | None], encoder: Any, limit
         kept_source, kept_target = (
             (0, 0) if used >= limits.cutoff_len else kept_lengths(len(source), len(target), limits.cutoff_len - used)
         )
+        if kept_source < sights[turn].source or kept_target < sights[turn].target:
+            kept_source, kept_target, used = 0, 0, limits.cutoff_len
         lost += len(source) + len(target) - kept_source - kept_target
         lost_learned += (len(target) - kept_target) * bool(learn)
         if used >= limits.cutoff_len:
@@ -134,7 +142,38 @@ def _conversation(turns: Any, wishes: Sequence[bool | None], encoder: Any, limit
     walked = [pieces[turn] for turn in sorted(pieces)]
     ids = _run([*(part for given, answer, _, _ in walked for part in (given, answer)), end])
     labels = _labels(ids, walked, end, on_prompt=limits.train_on_prompt)
-    return Encoded(Example(ids, labels), lost, lost_learned)
+    media = tuple(one for turn in sorted(pieces) for one in sights[turn].media)
+    if media:
+        labels[encoder.sees(ids)] = IGNORED
+    return Encoded(Example(ids, labels, media=media), lost, lost_learned)
+
+
+class _Sight(NamedTuple):
+    """The media of a turn, and how many tokens of its two sides must be kept for all of them to be whole."""
+
+    media: tuple[Media, ...] = ()
+    source: int = 0
+    target: int = 0
+
+
+def _sights(turns: Any, conversation: Conversation, encoder: Any) -> list[_Sight]:
+    waiting = list(shown_in(conversation))
+    if not waiting:
+        return [_Sight()] * len(turns)
+    sights = []
+    for sides in turns:
+        media: list[Media] = []
+        ends = []
+        for places in (np.flatnonzero(encoder.sees(side)) for side in sides):
+            seen = end = 0
+            while seen < len(places):
+                shown = waiting.pop(0)
+                media.append(shown.medium)
+                seen += sum(shown.times)
+                end = int(places[seen - 1]) + 1 + shown.after
+            ends.append(end)
+        sights.append(_Sight(tuple(media), *ends))
+    return sights
 
 
 def _labels(ids: TokenIds, walked: Sequence[_Kept], end: TokenIds, *, on_prompt: bool) -> TokenIds:

@@ -73,6 +73,7 @@ class ExampleSet(Sequence[Example]):
             input_ids=np.concatenate([piece.input_ids for piece in pieces]),
             labels=np.concatenate([piece.labels for piece in pieces]),
             lengths=tuple(length for piece in pieces for length in piece.lengths),
+            media=tuple(medium for piece in pieces for medium in piece.media),
         )
 
     def _piece(self, member: int) -> Example:

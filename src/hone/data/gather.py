@@ -67,10 +67,19 @@ class Gatherer:
     def record(self, row: Row, bad: list[BadRow]) -> Record | None:
         """What the row says; where it cannot be told, None and one more in `bad`."""
         try:
-            return as_wanted(self.read(row), self.stage.record)
+            return as_wanted(self.read(row), self.stage.record, unseen=self.unseen)
         except RowFault as fault:
             bad.append(_bad(row, fault.code, fault.what))
             return None
+
+    @property
+    def unseen(self) -> str:
+        """Why media are not seen; empty where they are."""
+        if not getattr(self.stage, "sees", False):
+            return f"which stage {self.stage.name} cannot train on yet"
+        viewer = getattr(self.encoder, "viewer", None)
+        reason = "no model that sees is named" if viewer is None else getattr(viewer, "reason", "")
+        return reason and f"but {reason}"
 
     def read(self, row: Row) -> Record:
         """The record as it stands in the row, whatever the stage wants. Raises RowFault."""

@@ -102,7 +102,7 @@ def _inputs(gatherer: Gatherer, files: tuple[Path, ...], reading: Reading) -> di
 def _code() -> str:
     """A hash of what turns rows into tokens, so that a changed program never meets examples of the old one."""
     whole = hashlib.sha256()
-    for room in ("data", "dialogue"):
+    for room in ("data", "dialogue", "media"):
         for file in sorted((Path(__file__).parents[1] / room).rglob("*")):
             if file.suffix in (".py", ".toml"):
                 whole.update(file.read_bytes())

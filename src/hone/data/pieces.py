@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from hone.data.references import read, written
 from hone.dialogue.example import Example
 
 FILES = {
@@ -21,16 +22,19 @@ FILES = {
     "learned": "<i4",
     "rows": "<i8",
     "digests": "<u8",
+    "media": "u1",
+    "media_offsets": "<i8",
 }
 """Arrays and their types, raw in `<name>.bin`, so that a file grows at its end; of offsets the lengths are written."""
-MAPPED = ("input_ids", "labels")
-"""The long ones, a number for each token: memory-mapped, never read as a whole."""
+MAPPED = ("input_ids", "labels", "media")
+"""The long ones: memory-mapped, never read as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """n examples. `offsets` [n+1] cuts the token arrays, `segment_offsets` [n+1] cuts `segments` (their lengths).
 
+    `media_offsets` [n+1] cuts `media`: where the media of an example lie, as JSON, nothing where it has none.
     `learned` [n]: tokens that an example teaches. `rows` [n]: the row it came from. `digests` [n]: its record's hash.
     """
 
@@ -42,11 +46,14 @@ class Pieces:
     learned: NDArray[np.int32]
     rows: NDArray[np.int64]
     digests: NDArray[np.uint64]
+    media: NDArray[np.uint8]
+    media_offsets: NDArray[np.int64]
 
     @classmethod
     def of(cls, examples: Sequence[Example], rows: Sequence[int] = (), digests: Sequence[int] = ()) -> Pieces:
         """Examples in memory."""
         count = len(examples)
+        media = [written(example.media) for example in examples]
         return cls(
             input_ids=_joined([example.input_ids for example in examples]),
             labels=_joined([example.labels for example in examples]),
@@ -56,6 +63,8 @@ class Pieces:
             learned=np.array([example.learned for example in examples], dtype=np.int32),
             rows=np.array(rows if len(rows) else range(1, count + 1), dtype=np.int64),
             digests=np.array(digests if len(digests) else [0] * count, dtype=np.uint64),
+            media=np.frombuffer(b"".join(media), dtype=np.uint8),
+            media_offsets=ends_of([len(one) for one in media]),
         )
 
     @classmethod
@@ -64,7 +73,7 @@ class Pieces:
         arrays: dict[str, Any] = {}
         for name, kind in FILES.items():
             path = folder / f"{name}.bin"
-            values = _mapped(path) if name in MAPPED else np.fromfile(path, dtype=kind)
+            values = _mapped(path, kind) if name in MAPPED else np.fromfile(path, dtype=kind)
             arrays[name] = ends_of(values) if name.endswith("offsets") else values
         return cls(**arrays)
 
@@ -75,7 +84,10 @@ class Pieces:
         tokens = slice(int(self.offsets[number]), int(self.offsets[number + 1]))
         cuts = slice(int(self.segment_offsets[number]), int(self.segment_offsets[number + 1]))
         lengths = tuple(self.segments[cuts].tolist())
-        return Example(self.input_ids[tokens], self.labels[tokens], lengths)
+        media = self.media[int(self.media_offsets[number]) : int(self.media_offsets[number + 1])]
+        return Example(
+            self.input_ids[tokens], self.labels[tokens], lengths, read(media.tobytes()) if len(media) else ()
+        )
 
 
 class Writer:
@@ -132,8 +144,8 @@ def _joined(arrays: Sequence[NDArray]) -> NDArray[np.int32]:
     return np.concatenate(arrays).astype(np.int32, copy=False) if arrays else np.empty(0, dtype=np.int32)
 
 
-def _mapped(path: Path) -> NDArray[np.int32]:
+def _mapped(path: Path, kind: str) -> NDArray[Any]:
     # An empty file cannot be mapped.
     if path.stat().st_size == 0:
-        return np.empty(0, dtype="<i4")
-    return np.memmap(path, dtype="<i4", mode="r")
+        return np.empty(0, dtype=kind)
+    return np.memmap(path, dtype=kind, mode="r")

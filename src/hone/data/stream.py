@@ -189,4 +189,5 @@ def _joined(examples: Sequence[Example]) -> Example:
         input_ids=np.concatenate([example.input_ids for example in examples]),
         labels=np.concatenate([example.labels for example in examples]),
         lengths=tuple(length for example in examples for length in example.lengths),
+        media=tuple(medium for example in examples for medium in example.media),
     )

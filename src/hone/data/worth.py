@@ -9,16 +9,17 @@ from typing import Any
 from hone.data.row import RowFault
 from hone.dialogue.message import Conversation, Media, Message, Text, Thought
 from hone.dialogue.records import Chat, Document, Feedback, Preference, Record
+from hone.media.viewer import PLURALS as PLURALS
 
 PLACEHOLDERS = ("{{name}}", "{{author}}")
 """What the identity set has where a name belongs."""
-PLURALS = {"image": "pictures", "video": "videos", "audio": "sounds"}
 
 
-def as_wanted(record: Record, wanted: type[Any]) -> Record:
-    """The record as the stage's kind. Raises RowFault where it is another, and where it has media: training on its
-    words alone would teach answers to what the model cannot see."""
-    _refuse_media(record)
+def as_wanted(record: Record, wanted: type[Any], *, unseen: str = "") -> Record:
+    """The record as the stage's kind. Raises RowFault where it is another, and where it has media that are not seen
+    (`unseen` says why): training on its words alone would teach answers to what the model cannot see."""
+    if unseen:
+        _refuse_media(record, unseen)
     if isinstance(record, wanted):
         return record
     if wanted is Document and isinstance(record, Chat):
@@ -31,9 +32,9 @@ def as_wanted(record: Record, wanted: type[Any]) -> Record:
     raise RowFault(missing.get(wanted, "another kind of row than the stage needs"), "DATA-STAGE")
 
 
-def _refuse_media(record: Record) -> None:
+def _refuse_media(record: Record, unseen: str) -> None:
     for medium in media_of(record):
-        raise RowFault(f"the row has {PLURALS[medium.kind]}, which Hone cannot train on yet", "DATA-MEDIA")
+        raise RowFault(f"the row has {PLURALS[medium.kind]}, {unseen}", "DATA-MEDIA")
 
 
 def media_of(record: Record) -> Iterator[Media]:

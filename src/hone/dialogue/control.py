@@ -150,6 +150,7 @@ def _written(template: Template) -> Iterable[str]:
         yield from literals(slot)
         yield from (mark.token for mark in slot if isinstance(mark, Mark) and mark.token)
     yield from (*template.words.thought, *template.words.call, template.words.results, *template.stop)
+    yield from (token for _, token in template.media.tokens)
 
 
 def _trie_pattern(words: Iterable[str]) -> re.Pattern[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hone.dialogue.control import ControlTokens
 from hone.dialogue.derived import Derived
@@ -14,6 +16,7 @@ from hone.dialogue.example import TokenIds
 from hone.dialogue.fix_tokenizer import fix_tokenizer as fix_tokenizer
 from hone.dialogue.message import Conversation
 from hone.dialogue.render import CardWriter
+from hone.dialogue.sight import Sides, Viewer, repeated, shown_in
 from hone.dialogue.slots import BOS, Inked, Mark, piece, said
 from hone.dialogue.template import Template
 from hone.dialogue.words import Packed, packed
@@ -23,8 +26,6 @@ MEMORY = 8192
 """How many short texts the encoder remembers."""
 SHORT = 4096
 """Letters of those."""
-Sides = tuple[TokenIds, TokenIds]
-"""What is given and what is answered, int32 each."""
 
 
 class Tokenizer(Protocol):
@@ -54,8 +55,23 @@ class Encoder:
         self.eos_id: int | None = tokenizer.eos_token_id
         self.pad_id: int | None = tokenizer.pad_token_id
         self.efficient_eos = template.efficient_eos
+        self.viewer: Viewer | None = None
         self.stop_ids = self._stops()
         self._known: dict[str, Packed] = {}
+
+    def seeing(self, viewer: Viewer) -> Encoder:
+        """The same encoder, which also writes media as the tokens that a model sees in their place."""
+        other = copy.copy(self)
+        other.viewer = viewer
+        return other
+
+    def shown(self, conversation: Conversation) -> Conversation:
+        """The conversation with its media measured and written as tokens. Raises DataError where one cannot be."""
+        return conversation if self.viewer is None else self.viewer.shown(conversation)
+
+    def sees(self, ids: TokenIds) -> NDArray[np.bool_]:
+        """Which of these tokens stand for a piece of a medium."""
+        return np.isin(ids, self.viewer.ids if self.viewer is not None else ())
 
     def turns(self, conversation: Conversation, *, mask_history: bool = False) -> list[tuple[list[int], list[int]]]:
         """(source ids, target ids) for each turn: the multi-turn training form."""
@@ -66,7 +82,11 @@ class Encoder:
         """`turns` of many conversations, as arrays: all their pieces are tokenised in one call."""
         rendered = [self._writer.turns(one, mask_history=mask_history) for one in conversations]
         ids = iter(self.ids_of([side for turns in rendered for turn in turns for side in turn]))
-        return [[(next(ids), next(ids)) for _ in turns] for turns in rendered]
+        made = [[(next(ids), next(ids)) for _ in turns] for turns in rendered]
+        return [
+            repeated(turns, shown, self.sees) if (shown := shown_in(one)) else turns
+            for turns, one in zip(made, conversations, strict=True)
+        ]
 
     def answer(self, conversation: Conversation) -> tuple[list[int], list[int]]:
         """(prompt ids, answer ids) of the last answer: the one-turn form, for preference, prediction and the like."""
@@ -77,12 +97,20 @@ class Encoder:
         """`answer` of many conversations, as arrays."""
         rendered = [self._writer.answer(one) for one in conversations]
         ids = iter(self.ids_of([side for turn in rendered for side in turn]))
-        return [(next(ids), next(ids)) for _ in rendered]
+        made = [(next(ids), next(ids)) for _ in rendered]
+        return [
+            repeated([sides], shown, self.sees)[0] if (shown := shown_in(one)) else sides
+            for sides, one in zip(made, conversations, strict=True)
+        ]
 
     def prompt(self, conversation: Conversation) -> list[int]:
         """The ids that a model is asked to continue."""
-        ids: list[int] = self.ids_of([self._writer.prompt(conversation)])[0].tolist()
-        return ids
+        ids = self.ids_of([self._writer.prompt(conversation)])[0]
+        shown = shown_in(conversation)
+        if shown:
+            ids = repeated([(ids, ids[:0])], shown, self.sees)[0][0]
+        asked: list[int] = ids.tolist()
+        return asked
 
     def document(self, text: str) -> list[int]:
         """Plain text and the end of it, for pre-training."""
@@ -94,7 +122,10 @@ class Encoder:
 
     def fingerprint(self) -> str:
         """A hash of the template, its options, and the tokenizer's content."""
-        return hashlib.sha256(f"{self.template.fingerprint()} {self.control.fingerprint}".encode()).hexdigest()[:16]
+        parts = [self.template.fingerprint(), self.control.fingerprint]
+        if self.viewer is not None:
+            parts.append(self.viewer.fingerprint())
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def _stops(self) -> tuple[int, ...]:
         ids = [self.eos_id, *(self.control.ids.get(word) for word in self.template.stop)]

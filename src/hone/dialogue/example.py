@@ -1,4 +1,4 @@
-"""An encoded record: token ids and which of them are learned."""
+"""An encoded record: token ids, which of them are learned, and the media that some of them stand for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hone.dialogue.message import Media
 
 IGNORED = -100
 """The label of a token that is not learned (the field's convention)."""
@@ -20,11 +22,13 @@ class Example:
     """`input_ids` and `labels`, both int32 of shape [length]; a label stands at its own token's place.
 
     The loss shifts the labels. A packed example holds several: `lengths` says how long each is, and sums to the whole.
+    `media` are those that tokens stand for, in the order of the tokens: where they lie, no pixels.
     """
 
     input_ids: TokenIds
     labels: TokenIds
     lengths: tuple[int, ...] = ()
+    media: tuple[Media, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.lengths:
@@ -43,6 +47,7 @@ class Example:
         return (
             isinstance(other, Example)
             and self.lengths == other.lengths
+            and self.media == other.media
             and np.array_equal(self.input_ids, other.input_ids)
             and np.array_equal(self.labels, other.labels)
         )

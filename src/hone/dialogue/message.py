@@ -36,6 +36,17 @@ class Media:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A medium as a model's family writes it: each token that stands for the medium itself once in `text`, and in
+    `times` how often each of these is to stand, in order. `after`: tokens that must follow the last of them."""
+
+    medium: Media
+    text: str
+    times: tuple[int, ...]
+    after: int = 0
+
+
+@dataclass(frozen=True)
 class ToolCall:
     """The model asks for a function. `arguments` is the decoded JSON value (an object, as a rule)."""
 
@@ -49,7 +60,7 @@ class NextResult:
     """The border between two results in one tool message: what stands there is the family's own words."""
 
 
-Part = Text | Thought | Media | ToolCall | NextResult
+Part = Text | Thought | Media | Shown | ToolCall | NextResult
 
 
 @dataclass(frozen=True)

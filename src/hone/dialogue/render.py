@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hone.dialogue.message import Conversation, Media, Message, NextResult, Part, Text, Thought, ToolCall
+from hone.dialogue.message import Conversation, Media, Message, NextResult, Part, Shown, Text, Thought, ToolCall
 from hone.dialogue.slots import Inked, Piece, Run, fill, own, piece, said
 from hone.dialogue.template import Template
 from hone.dialogue.thinking import for_prompting, for_training, thinks
@@ -137,7 +137,7 @@ def _answer(template: Template, answer: Message) -> list[Inked]:
 
 
 def _runs(template: Template, parts: Sequence[Part]) -> tuple[Run, ...]:
-    """Parts as text: thoughts and results between the family's words, media as their placeholders."""
+    """Parts as text: thoughts and results between the family's words, media as placeholders or as they are shown."""
     runs: list[Run] = []
     for part in parts:
         if isinstance(part, Text):
@@ -146,6 +146,8 @@ def _runs(template: Template, parts: Sequence[Part]) -> tuple[Run, ...]:
             runs += _thought_runs(part, template.words.thought)
         elif isinstance(part, Media):
             runs.append(own(f"<{part.kind}>"))
+        elif isinstance(part, Shown):
+            runs.append(own(part.text))
         elif isinstance(part, NextResult):
             runs.append(own(template.words.results))
     return tuple(runs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hone.errors import ModelError, NumericError
 from hone.models.json_file import read_json
+from hone.models.processor import FILES as PROCESSOR
 from hone.models.save import save_model
 from hone.rundir import write_json
 
@@ -34,10 +35,11 @@ def refuse_broken_numbers(model: Any) -> None:
 
 
 def write_folder(model: Any, place: Path, *, source: Path, shard_gigabytes: int) -> None:
-    """Weights and config of the model; the generation config is the vendor's where there is one."""
+    """Weights and config of the model; the generation config and the image processor are the vendor's, if any."""
     save_model(model, None, place, shard_gigabytes=shard_gigabytes)
-    if (source / GENERATION).is_file():
-        shutil.copyfile(source / GENERATION, place / GENERATION)
+    for name in (GENERATION, *PROCESSOR):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, place / name)
 
 
 def write_tokenizer(tokenizer: Any, place: Path, *, source: Path, same: bool, vendor: Any, template: Any) -> None:

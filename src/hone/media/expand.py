@@ -91,6 +91,20 @@ def expanded(family: str, kind: str, medium: Picture | Film | Sound, grounds: Gr
     return [span for span in write(medium, grounds) if span.text and span.times]
 
 
+def rule_of(family: str) -> str:
+    """By which rule a family's pictures are brought to a size before its processor sees them."""
+    return str(getattr(find(FAMILIES, family), "RULE", "generic"))
+
+
+def tokens_of(family: str, sizes: Sequence[Picture], features: Mapping[str, Any], grounds: Grounds) -> list[int]:
+    """How many tokens stand for each picture, of these sizes in their files, by what the processor made of it."""
+    found = getattr(find(FAMILIES, family), "counted", None)
+    if found is None:
+        raise DataError.one("DATA-MEDIA", f"media family {family} cannot be trained on yet")
+    made: list[int] = found(sizes, features, grounds)
+    return made
+
+
 def writer(family: str, kind: str) -> Callable[[Any, Grounds], Sequence[Span]]:
     """The function of a family for a kind of medium. Raises DataError where there is none."""
     found = getattr(find(FAMILIES, family), FUNCTIONS[kind], None) if family in families() else None

@@ -11,12 +11,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from hone.models.parts import parts_of
 from hone.models.segments import Rules, SegmentAttention
 
 NAME = "hone_segments"
 _flattened: ContextVar[bool] = ContextVar("hone_flattened", default=False)
 _proven: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
 _HANDLED = frozenset({"full_attention", "sliding_attention"})
+_TEXT = frozenset({"text_config", "llm_config"})
+"""Configs of the parts that read and write; parts that see keep their attention, which is not causal."""
+_BY_GRID = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl"})
+_PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 def use_packed_attention(model: nn.Module) -> str:
@@ -27,18 +32,40 @@ def use_packed_attention(model: nn.Module) -> str:
     Where none of these keeps segments apart (proven on two tiny ones), `isolates` is false and rows run one by one.
     """
     base = _bare(model)
+    for name in parts_of(base)["tower"]:
+        base.get_submodule(name).register_forward_pre_hook(_without_packing, with_kwargs=True)
     current = str(getattr(base.config, "_attn_implementation", None) or "sdpa")
     reason = _why_not(base, current)
     if not reason:
         _register()
-        base.set_attn_implementation(NAME)
+        before = {name: str(part._attn_implementation) for name, part in _sub_configs(base).items()}
+        base.set_attn_implementation({"": NAME, **before, **dict.fromkeys(before.keys() & _TEXT, NAME)})
         if isolates(model):
             return "segments"
-        base.set_attn_implementation(current)
+        base.set_attn_implementation({"": current, **before})
         reason = "this architecture does not hand segments to its attention"
     if not isolates(model):
         return f"{current}, one row at a time ({reason}; packed rows would see each other)"
     return f"{current}, {'variable lengths' if current.startswith('flash') else 'block mask'} ({reason})"
+
+
+def _without_packing(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What a part that sees is called with, less the segments of the text, which are not its own."""
+    return given, {name: value for name, value in named.items() if name not in _PACKING}
+
+
+def _sub_configs(base: Any) -> dict[str, Any]:
+    """The configs of a model's parts, by name; none for a model of text alone."""
+    found = {name: getattr(base.config, name, None) for name in getattr(base.config, "sub_configs", {})}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def positions_for(model: nn.Module, position_ids: Tensor) -> Tensor:
+    """Positions as the model takes them: for one that counts by time, row and column (M-RoPE) plain ones [rows, T]
+    become [4, rows, T], those of the text first, from which it learns where segments begin."""
+    if position_ids.ndim != 2 or _bare(model).config.model_type not in _BY_GRID:
+        return position_ids
+    return position_ids[None].expand(4, -1, -1)
 
 
 def isolates(model: nn.Module) -> bool:
@@ -206,7 +233,8 @@ def _agrees(base: Any) -> bool:
     positions = torch.cat([torch.arange(6), torch.arange(5)])[None].to(table.device)
     borders = torch.tensor([0, 6, 11], dtype=torch.int32, device=table.device)
     with packed_arguments(base, borders) as extra:
-        together = base(input_ids=ids, position_ids=positions, use_cache=False, **extra).logits[0].float()
+        placed = positions_for(base, positions)
+        together = base(input_ids=ids, position_ids=placed, use_cache=False, **extra).logits[0].float()
     alone = [base(input_ids=part, use_cache=False).logits[0].float() for part in (ids[:, :6], ids[:, 6:])]
     difference = (together - torch.cat(alone)).abs().max()
     return bool(difference <= (1e-4 if table.dtype == torch.float32 else 0.05) * together.abs().max())

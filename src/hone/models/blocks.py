@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hone.errors import ModelError
+from hone.models.parts import parts_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,12 @@ def find_blocks(model: Any) -> Blocks:
 
     config = model.config.get_text_config()
     lists = [(name, len(part)) for name, part in model.named_modules() if isinstance(part, nn.ModuleList)]
-    fitting = [(name, size) for name, size in lists if size == getattr(config, "num_hidden_layers", None)]
+    seeing = parts_of(model)["tower"]
+    fitting = [
+        (name, size)
+        for name, size in lists
+        if size == getattr(config, "num_hidden_layers", None) and not any(name.startswith(f"{one}.") for one in seeing)
+    ]
     if not fitting:
         raise ModelError.one(
             "TUNER-BLOCKS", f"the blocks of {type(model).__name__} are not found", "finetuning_type", "use lora or full"

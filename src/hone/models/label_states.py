@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from hone.models.attention import isolates, packed_arguments
+from hone.models.attention import isolates, packed_arguments, positions_for
+from hone.models.pictures import COUNTS, between
 
 IGNORED = -100
 TOKENS = ("input_ids", "labels", "position_ids")
 """What of a batch is one number for each token."""
 
-_NOT_FOR_THE_MODEL = frozenset({"labels", "cu_seqlens"})
+_NOT_FOR_THE_MODEL = frozenset({"labels", "cu_seqlens", COUNTS})
 _forms: WeakKeyDictionary[nn.Module, LogitForm | None] = WeakKeyDictionary()
 
 
@@ -106,8 +107,9 @@ def plain_linear(head: nn.Module) -> nn.Linear | None:
 
 
 def _segments(batch: Mapping[str, Any], borders: list[int]) -> Iterator[dict[str, Any]]:
-    for start, stop in itertools.pairwise(borders):
-        yield {name: batch[name][..., start:stop] for name in TOKENS if name in batch}
+    for number, (start, stop) in enumerate(itertools.pairwise(borders)):
+        tokens = {name: batch[name][..., start:stop] for name in TOKENS if name in batch}
+        yield tokens | between(batch, number, number + 1)
 
 
 def _flat_states(model: nn.Module, batch: Mapping[str, Any]) -> LabelStates:
@@ -143,6 +145,8 @@ def _hidden(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
 def run(model: nn.Module, batch: Mapping[str, Any], **options: Any) -> Any:
     """The model's answer to a batch, its segments kept apart."""
     inputs = {name: value for name, value in batch.items() if name not in _NOT_FOR_THE_MODEL}
+    if "position_ids" in inputs:
+        inputs["position_ids"] = positions_for(model, inputs["position_ids"])
     with packed_arguments(model, batch.get("cu_seqlens")) as extra:
         return model(**inputs, **extra, **options, use_cache=False)
 

@@ -79,7 +79,7 @@ def _attention(wish: str) -> str | None:
 
 
 def _load_folder(folder: Path, options: Mapping[str, Any], shape: Shape) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     if shape.wishes:
         trust = options["trust_remote_code"]
@@ -89,7 +89,7 @@ def _load_folder(folder: Path, options: Mapping[str, Any], shape: Shape) -> Any:
     if shape.at_random:
         return _at_random(options, shape)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = auto_class(read_config(folder)).from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True, **options,  # mismatches are told below, by name
         )  # fmt: skip
@@ -108,6 +108,17 @@ def _load_folder(folder: Path, options: Mapping[str, Any], shape: Shape) -> Any:
     return _watched(model, shape).eval()
 
 
+def auto_class(config: Mapping[str, Any]) -> Any:
+    """The library's class for a config: of a model that continues text, or of one that sees as well."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto
+
+    kind = config.get("model_type")
+    text = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    sees = kind in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return AutoModelForImageTextToText if sees and not text else AutoModelForCausalLM
+
+
 def _watched(model: Any, shape: Shape) -> Any:
     if shape.balance:
         watch_balance(model)
@@ -116,11 +127,13 @@ def _watched(model: Any, shape: Shape) -> Any:
 
 def _at_random(options: Mapping[str, Any], shape: Shape) -> Any:
     """A model of this shape with weights as nobody has trained them."""
-    from transformers import AutoModelForCausalLM
-
     place = options.get("device_map", {}).get("", "cpu")
     kept = {name: options[name] for name in ("dtype", "attn_implementation", "trust_remote_code") if name in options}
-    return _watched(AutoModelForCausalLM.from_config(options["config"], **kept), shape).to(place).eval()
+    return (
+        _watched(auto_class({"model_type": options["config"].model_type}).from_config(options["config"], **kept), shape)
+        .to(place)
+        .eval()
+    )
 
 
 def _incomplete(report: Mapping[str, Any], folder: Path) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ def encoding_of(recipe: Recipe) -> Encoding:
     from hone.models.source import find_source
     from hone.models.tokenizer import load_tokenizer
     from hone.models.vocabulary import add_words
+    from hone.runs.seeing import seeing
     from hone.runs.template import choose_encoder, find_card
     from hone.stages import load_stage
 
@@ -42,4 +43,6 @@ def encoding_of(recipe: Recipe) -> Encoding:
     if stage.record is Document and not (data.template or earlier or getattr(tokenizer, "chat_template", None)):
         data = replace(data, template="empty")  # plain text needs none
     encoder = choose_encoder(recipe.model, data, tokenizer, card=earlier, given=recipe.given, base=base)
+    encoder = seeing(recipe, encoder)
+    stage.viewer = encoder.viewer
     return Encoding(tokenizer, encoder, stage, base, earlier)

@@ -99,13 +99,17 @@ def questions(count: int) -> list[Said]:
 def compare_folder(place: Path, witness: Witness, encoder: Encoder, form: str, *, with_template: bool) -> Fidelity:
     """A Hugging Face folder, model and tokenizer loaded back."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     from hone.export.fidelity import compare_model
+    from hone.models.load import auto_class
+    from hone.models.preflight import read_config
     from hone.models.silence import quiet
 
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(str(place), dtype=getattr(torch, form), local_files_only=True)
+        model = auto_class(read_config(place)).from_pretrained(
+            str(place), dtype=getattr(torch, form), local_files_only=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True)
     found = []
     for talk, prompt in zip(questions(len(witness.prompts)), witness.prompts, strict=True):

@@ -146,6 +146,7 @@ def _trainer(
     """The trainer with its onlookers; the recipe is written down as the run begins."""
     import torch
 
+    from hone.models.processor import copy_processor
     from hone.models.save import save_model
     from hone.training.checkpoints.keeper import Keeper
     from hone.training.memory import memory_in_use
@@ -159,6 +160,8 @@ def _trainer(
 
     def write(model: Any, place: Path) -> None:
         save_model(model, prelude.tokenizer, place)
+        if recipe.finetuning.finetuning_type in ("full", "freeze"):
+            copy_processor(recipe.model, place)
         write_card(place, prelude.card)
 
     if is_first_process():

@@ -32,6 +32,7 @@ class Stage(CausalStage):
     name = "sft"
     record = Chat
     joining: Literal["fit", "stream"] = "fit"
+    sees = True
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         super().__init__(finetuning)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hone.data.book import look_up
 from hone.data.health.benchmarks import Benchmarks
-from hone.data.health.findings import Finding, common, of_report, of_set, thinking_advice
+from hone.data.health.findings import Finding, common, counted_media, of_report, of_set, thinking_advice
 from hone.data.health.sets import SetHealth, sets_of
 from hone.data.health.stops import stop_share
 from hone.data.health.survey import Survey, survey
@@ -147,6 +147,8 @@ def _lines(health: Health) -> Iterator[str]:
     for one in health.sets:
         yield ""
         yield f"{one.name}{' (to evaluate on)' if one.evaluated else ''}"
+        if one.media:
+            yield f"  {counted_media(one)}"
         yield from (f"  {line}" for line in one.lengths.lines())
     yield ""
     yield from _shares(health)

@@ -78,9 +78,8 @@ def of_set(one: SetHealth, counted: SetReport) -> Iterator[Finding]:
         yield Finding("DATA-LEAK", f"{one.name}: {_rows(one.like_train)} much like one that is trained on")
     if one.benchmark_rows:
         yield Finding("DATA-BENCHMARK", f"{one.name}: {_rows(one.benchmark_rows)} a question of the benchmark")
-    if one.media:
-        counted_media = ", ".join(f"{count:,} {PLURALS[kind]}" for kind, count in sorted(one.media.items()))
-        yield Finding("DATA-MEDIA", f"{one.name}: rows have {counted_media}; text alone can be trained on so far")
+    if one.unseen:
+        yield Finding("DATA-MEDIA", f"{one.name}: rows have {counted_media(one)}, {one.unseen}")
     if one.unusable_media:
         shown = "; ".join(f"row {row}: {what}" for row, what in one.unusable_media[:SHOWN])
         yield Finding("DATA-MEDIA", f"{one.name}: {len(one.unusable_media):,} cannot be used ({shown})")
@@ -118,3 +117,8 @@ def thinking_advice(trained: Sequence[SetHealth], template: Any, enabled: bool |
 def _rows(rows: Sequence[int]) -> str:
     shown = ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
     return f"{len(rows):,} {'row is' if len(rows) == 1 else 'rows are'} (row {shown})"
+
+
+def counted_media(one: SetHealth) -> str:
+    """How many pictures, videos and sounds a set has, in words."""
+    return ", ".join(f"{count:,} {PLURALS[kind]}" for kind, count in sorted(one.media.items()))

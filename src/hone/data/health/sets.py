@@ -14,7 +14,7 @@ from hone.data.health.twins import Twins
 class SetHealth:
     """One set. `near_duplicates`: (row, an earlier row like it); `like_train`: rows of an evaluation set that are like
     a row trained on; `benchmark_rows`: rows that hold a benchmark's question;
-    `unusable_media`: (row, what is wrong with one of its media)."""
+    `unusable_media`: (row, what is wrong with one of its media); `unseen`: why media cannot be trained on, if so."""
 
     name: str
     evaluated: bool
@@ -31,6 +31,7 @@ class SetHealth:
     benchmark_rows: tuple[int, ...] = ()
     media: Mapping[str, int] = field(default_factory=dict)
     unusable_media: tuple[tuple[int, str], ...] = ()
+    unseen: str = ""
 
 
 def sets_of(surveys: Sequence[Survey], twins: Twins, trained: int, cutoff_len: int) -> list[SetHealth]:
@@ -52,6 +53,7 @@ def sets_of(surveys: Sequence[Survey], twins: Twins, trained: int, cutoff_len: i
             benchmark_rows=tuple(one.asked),
             media=dict(one.media),
             unusable_media=tuple(one.unusable),
+            unseen=one.unseen if one.media else "",
         )
         for place, one in enumerate(surveys)
     ]

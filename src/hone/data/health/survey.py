@@ -35,7 +35,7 @@ NAMED = 20
 class Survey:
     """What was seen of one set. `bad`: the first broken rows; `numbers`: the row of every text given to the
     twins; `asked`: the rows that hold a benchmark's question; `media`: how many of each kind; `unusable`: rows whose
-    media are missing or broken, and why."""
+    media are missing or broken, and why; `unseen`: why media cannot be trained on here, empty where they can."""
 
     name: str
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -49,6 +49,7 @@ class Survey:
     bad: list[BadRow] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
+    unseen: str = ""
     media: Counter[str] = field(default_factory=Counter)
     unusable: list[tuple[int, str]] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ def survey(
     Raises DataError when a file cannot be read at all.
     """
     wide = replace(gatherer, limits=replace(gatherer.limits, cutoff_len=UNCUT, stream=False, on_overflow="truncate"))
-    seen = Survey(gatherer.entry.name)
+    seen = Survey(gatherer.entry.name, unseen=gatherer.unseen)
     lengths: list[NDArray[np.int64]] = []
     rows = itertools.islice(read_rows(files_at(gatherer.entry.path)), max_rows)
     for batch in _batches(rows):
@@ -70,10 +71,11 @@ def survey(
         _note_broken(seen, gathered.bad)
         for row in batch:
             record = gatherer.record(row, []) if isinstance(row, Row) else None
-            if isinstance(row, Row) and record is None:
-                _note_media(seen, row, gatherer, media_dir)
-            elif isinstance(row, Row) and record is not None:
+            shows = isinstance(row, Row) and _note_media(seen, row, gatherer, media_dir)
+            if isinstance(row, Row) and record is not None:
                 _note(seen, row, record)
+                if shows:  # words alone do not make two pictures alike
+                    continue
                 text = said(record)
                 twins.add(text, digest(whole_text(record)))
                 if benchmarks.asked_in(text):
@@ -128,18 +130,19 @@ def _note(seen: Survey, row: Row, record: Record) -> None:
         seen.disliked += not record.good
 
 
-def _note_media(seen: Survey, row: Row, gatherer: Gatherer, media_dir: Path) -> None:
-    """Count what a row shows and plays, and look whether it is there."""
+def _note_media(seen: Survey, row: Row, gatherer: Gatherer, media_dir: Path) -> bool:
+    """Count what a row shows and plays, and look whether it is there. False for a row of words alone."""
     try:
         media = list(media_of(gatherer.read(row)))
     except RowFault:
-        return
+        return False
     for medium in media:
         seen.media[medium.kind] += 1
         try:
             measured(medium, media_dir)
         except MediaFault as fault:
             seen.unusable.append((row.number, fault.what))
+    return bool(media)
 
 
 def _thinks(record: Record) -> bool:

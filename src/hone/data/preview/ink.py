@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hone.data.preview.spans import CALL, TEMPLATE, TOOLS, Span, expected, kind_at, spans_of
 from hone.data.stage import Limits, StageEncoding
@@ -16,6 +17,7 @@ from hone.dialogue.derived import Derived
 from hone.dialogue.example import IGNORED, TokenIds
 from hone.dialogue.message import Conversation
 from hone.dialogue.render import CardWriter
+from hone.dialogue.sight import repeated, shown_in
 from hone.dialogue.slots import Inked, Piece
 
 Turns = list[tuple[TokenIds, TokenIds]]
@@ -121,12 +123,23 @@ class Numbering:
         self.eos_id = self._control(encoder.eos_id, target=True)
         self.bos_id = self._control(encoder.bos_id, target=False)
         self.pad_id = None
+        self.viewer = encoder.viewer
+        self.shown = encoder.shown
 
     def turns_batch(self, conversations: Sequence[Conversation], *, mask_history: bool = False) -> list[Turns]:
         """As the encoder's own."""
-        return [
+        made = [
             self._numbered(one, self._writer.turns(one, mask_history=mask_history), first=0) for one in conversations
         ]
+        return [
+            repeated(turns, shown, self.sees) if (shown := shown_in(one)) else turns
+            for turns, one in zip(made, conversations, strict=True)
+        ]
+
+    def sees(self, numbers: TokenIds) -> NDArray[np.bool_]:
+        """As the encoder's own, of the tokens that the numbers stand for."""
+        seen: NDArray[np.bool_] = self._encoder.sees(np.array([self.origins[n].id for n in numbers], dtype=np.int32))
+        return seen
 
     def answers_batch(self, conversations: Sequence[Conversation]) -> Turns:
         """As the encoder's own; everything before the last answer is given."""

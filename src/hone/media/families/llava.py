@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hone.media.expand import Grounds, Picture, Span
 
 
 def picture(picture: Picture, grounds: Grounds) -> list[Span]:
     """As many tokens as the crop has patches, with the extra one of the tower where it is not left out."""
     return [grounds.seen("image", _features(grounds) if grounds.whole else 1)]
+
+
+def counted(sizes: Sequence[Picture], features: Mapping[str, Any], grounds: Grounds) -> list[int]:
+    """Of each picture as many as of any."""
+    return [_features(grounds)] * len(sizes)
 
 
 def _features(grounds: Grounds) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hone.media.expand import Film, Grounds, Picture, Span
-from hone.media.families._grid import RULE, bounds_of, shown, wrapped
+from hone.media.families._grid import RULE as RULE
+from hone.media.families._grid import bounds_of, shown, wrapped
 
 
 def picture(picture: Picture, grounds: Grounds) -> list[Span]:
@@ -13,6 +17,14 @@ def picture(picture: Picture, grounds: Grounds) -> list[Span]:
     bounds = bounds_of(grounds)
     cells = bounds.cells(bounds.fitted(grounds.sized(picture, rule=RULE)))
     return wrapped(grounds, [grounds.seen("image", cells)])
+
+
+def counted(sizes: Sequence[Picture], features: Mapping[str, Any], grounds: Grounds) -> list[int]:
+    """A token for each place of the grids that the processor made (time, rows and columns, of patches)."""
+    if not sizes:
+        return []
+    merged = int(grounds.number("merge_size")) ** 2
+    return [int(grid.prod()) // merged for grid in features["image_grid_thw"]]
 
 
 def film(film: Film, grounds: Grounds) -> list[Span]:

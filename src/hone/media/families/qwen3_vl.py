@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hone.media.expand import Film, Grounds, Span
-from hone.media.families._grid import RULE, bounds_of, shown, wrapped
+from hone.media.families._grid import RULE as RULE
+from hone.media.families._grid import bounds_of, shown, wrapped
+from hone.media.families.qwen2_vl import counted as counted
 from hone.media.families.qwen2_vl import picture as picture
 
 

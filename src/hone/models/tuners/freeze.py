@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hone.errors import Fault, ModelError
 from hone.models.blocks import Blocks, find_blocks
 from hone.models.expansion import expanded_blocks
-from hone.models.parts import stands_still
+from hone.models.parts import parts_of, stands_still
 from hone.models.vocabulary import whole_embeddings
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 def prepare(
     model: Any, finetuning: FinetuningSection, model_section: ModelSection, *, training: bool, merge: bool
 ) -> Any:
-    """Only the chosen parameters learn. Raises ModelError with the valid names when a choice fits nothing."""
+    """Only the chosen parameters learn, and what sees where the recipe's freeze_* keys let it.
+
+    Raises ModelError with the valid names when a choice fits nothing.
+    """
     model.requires_grad_(False)
     if not training:
         return model
     blocks, count = find_blocks(model), finetuning.freeze_trainable_layers
-    still = stands_still(model, finetuning)
+    still, seeing = stands_still(model, finetuning), parts_of(model)
+    seeing_parts = [*seeing["tower"], *seeing["projector"]]
     grown = whole_embeddings(model, model_section)
     modules = tuple(finetuning.freeze_trainable_modules) or ("all",)
     extra = tuple(finetuning.freeze_extra_modules or ())
@@ -36,6 +40,7 @@ def prepare(
         layer, inner = blocks.split(name)
         if layer is None:
             learns = any(_holds(name, wanted) for wanted in extra) or any(parameter is weight for weight in grown)
+            learns = learns or (not still(name) and any(name.startswith(f"{part}.") for part in seeing_parts))
         elif still(name):
             learns = False
         else:

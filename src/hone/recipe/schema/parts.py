@@ -9,7 +9,8 @@ from typing import Any, Literal
 from hone.recipe.schema.key import key
 
 _CALIBRATE = "quantising while exporting is not built yet"
-_MEDIA = "pictures, videos and sounds are not built yet"
+_CROPS = "models that see so cannot be trained on pictures yet"
+_MEDIA = "videos and sounds are not built yet"
 _VLLM = "the vLLM engine is not built yet"
 _SGLANG = "the SGLang engine is not built yet"
 _KT = "KTransformers is not built yet"
@@ -32,10 +33,10 @@ class QuantizationSection:
 class MediaSection:
     """Limits on the pictures, videos and sounds that a model is shown."""
 
-    image_max_pixels: int = key(768 * 768, "A larger picture is made smaller, to this area.", at_least=1, later=_MEDIA)
-    image_min_pixels: int = key(32 * 32, "A smaller picture is made larger, to this area.", at_least=1, later=_MEDIA)
-    image_do_pan_and_scan: bool = key(False, "Show Gemma 3 crops of a picture besides the whole.", later=_MEDIA)
-    crop_to_patches: bool = key(False, "Show InternVL a picture as tiles.", later=_MEDIA)
+    image_max_pixels: int = key(768 * 768, "A larger picture is made smaller, to this area.", at_least=1)
+    image_min_pixels: int = key(32 * 32, "A smaller picture is made larger, to this area.", at_least=1)
+    image_do_pan_and_scan: bool = key(False, "Show Gemma 3 crops of a picture besides the whole.", later=_CROPS)
+    crop_to_patches: bool = key(False, "Show InternVL a picture as tiles.", later=_CROPS)
     video_max_pixels: int = key(256 * 256, "Largest area of a frame.", at_least=1, later=_MEDIA)
     video_min_pixels: int = key(16 * 16, "Smallest area of a frame.", at_least=1, later=_MEDIA)
     video_fps: float = key(2.0, "Frames taken from a second of video.", above=0, later=_MEDIA)

@@ -36,8 +36,9 @@ def is_large(folder: Path) -> bool:
 def make_twin(folder: Path, section: ModelSection, tokenizer: Any, place: Path, likeness: Likeness) -> None:
     """Write a twin of the model in `folder` to `place`. Raises whatever its library raises for a shape it cannot be."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
+    from hone.models.load import auto_class
     from hone.models.silence import quiet
 
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -45,7 +46,9 @@ def make_twin(folder: Path, section: ModelSection, tokenizer: Any, place: Path, 
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust)
         shrink(config, narrow=likeness.narrow)
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
+        model = auto_class({"model_type": config.model_type}).from_config(
+            config, dtype=torch.float32, trust_remote_code=trust
+        )
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)
 

@@ -38,9 +38,10 @@ class CausalStage(PlainStage):
         self.compute_accuracy = finetuning.compute_accuracy
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`input_ids`, `labels`, `position_ids` [1, T], `cu_seqlens` [S + 1] and the number of label tokens."""
+        """`input_ids`, `labels`, `position_ids` [1, T], `cu_seqlens` [S + 1] and the number of label tokens; with
+        pictures what `hone.data.batch.collate` says."""
         items = sum(int((example.labels != IGNORED).sum()) for example in examples)
-        return {**collate(examples), ITEMS: torch.tensor(items)}
+        return {**collate(examples, viewer=self.viewer if self.sees else None), ITEMS: torch.tensor(items)}
 
     def weight(self, batch: Batch) -> Tensor:
         """The label tokens of the batch."""

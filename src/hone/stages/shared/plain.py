@@ -25,6 +25,11 @@ class PlainStage:
     compares = False
     """Whether the loss needs a reference: the model with its adapters off, or a second one."""
 
+    sees = False
+    """Whether its rows may have pictures."""
+    viewer: Any = None
+    """What decodes them when a batch is made (`hone.media.viewer`)."""
+
     def equip(self, model: Any, materials: Materials) -> None:
         """Make ready what the loss needs beside the model, which has its tuner attached and is not yet made fast."""
 

@@ -1,0 +1,32 @@
+"""The pictures of a batch: which of them belong to which of its segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COUNTS = "media_of_segment"
+"""The key of a batch that says how many pictures each segment has, int64 [S]; not an argument of the model."""
+GRIDS = "image_grid_thw"
+"""Of models whose pictures have grids of patches: time, rows, columns [pictures, 3]; each patch is a row of pixels."""
+PIXELS = "pixel_values"
+
+
+def between(batch: Mapping[str, Any], first: int, last: int) -> dict[str, Tensor]:
+    """The pictures of segments `first` to `last` (not included), as a batch of these has them; {} for text alone."""
+    counts: Tensor | None = batch.get(COUNTS)
+    if counts is None:
+        return {}
+    made: dict[str, Tensor] = {COUNTS: counts[first:last]}
+    start, stop = int(counts[:first].sum()), int(counts[:last].sum())
+    if start == stop:
+        return made
+    if GRIDS not in batch:
+        return made | {PIXELS: batch[PIXELS][start:stop]}
+    grids: Tensor = batch[GRIDS]
+    patches = grids.prod(-1)
+    begin, end = int(patches[:start].sum()), int(patches[:stop].sum())
+    return made | {PIXELS: batch[PIXELS][begin:end], GRIDS: grids[start:stop]}
