@@ -3,7 +3,8 @@
     python benchmarks/checkpoint.py [--steps 400] [--rounds 3]
 
 Without the care: no fsync, no hashes, no manifest. Both kinds of run take turns; the fastest of each counts. Beside it
-the cost of one save, and how fast a checkpoint is verified.
+processor time, which other work on the machine disturbs less, the cost of one save, and how fast a checkpoint is
+verified.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ def main() -> None:
         os.environ["HONE_CACHE"] = str(folder / "cache")
         recipe = prepare(folder, asked.steps, full=asked.full)
         train(recipe, folder / "warm", steps=5)
-        times: dict[str, list[float]] = {"safe": [], "careless": []}
+        times: dict[str, list[tuple[float, float]]] = {"safe": [], "careless": []}
         for number in range(asked.rounds):
             times["safe"].append(train(recipe, folder / f"safe-{number}"))
             with careless():
                 times["careless"].append(train(recipe, folder / f"careless-{number}"))
-        safe, bare = min(times["safe"]), min(times["careless"])
+        (safe, safe_cpu), (bare, bare_cpu) = (
+            tuple(min(one[kind] for one in times[name]) for kind in (0, 1)) for name in ("safe", "careless")
+        )
         checkpoint = folder / f"safe-0/checkpoint-{asked.steps}"
         began = time.perf_counter()
         verify(checkpoint)
@@ -54,6 +57,9 @@ def main() -> None:
                     "safe_s": round(safe, 3),
                     "careless_s": round(bare, 3),
                     "cost_percent": round((safe / bare - 1) * 100, 2),
+                    "safe_cpu_s": round(safe_cpu, 3),
+                    "careless_cpu_s": round(bare_cpu, 3),
+                    "cost_cpu_percent": round((safe_cpu / bare_cpu - 1) * 100, 2),
                     "cost_per_save_ms": round((safe - bare) / saves * 1000, 1),
                     "checkpoint_mb": round(size / 1e6, 2),
                     "verify_ms": round(seconds * 1000, 2),
@@ -89,13 +95,15 @@ def prepare(folder: Path, steps: int, *, full: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(recipe: dict[str, Any], folder: Path, *, steps: int | None = None) -> float:
-    """Seconds of the training loop, its saves among them."""
+def train(recipe: dict[str, Any], folder: Path, *, steps: int | None = None) -> tuple[float, float]:
+    """Seconds of the training loop, its saves among them, and of processor of the whole run."""
     from hone.recipe import settle
     from hone.runs.train import train as carry_out
 
     values = recipe | {"output_dir": str(folder)} | ({"max_steps": steps} if steps else {})
-    return float(carry_out(settle(values, verb="train"))["train_runtime"])
+    began = time.process_time()
+    seconds = float(carry_out(settle(values, verb="train"))["train_runtime"])
+    return seconds, time.process_time() - began
 
 
 def verify(checkpoint: Path) -> None:

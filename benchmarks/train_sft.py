@@ -1,7 +1,8 @@
-"""LoRA tuning side by side: Hone and llamafactory, whole commands on the same rows, alternately, one table.
+"""LoRA tuning side by side: Hone and its peers, whole commands on the same rows, alternately, one table.
 
 The first rows are supervised fine-tuning in several settings; `pt`, `rm`, `dpo` and `kto` are those stages, each side
-with its defaults.
+with its defaults. `--ladder` is Hone alone, from padded rows up to its best: what each step of the way is worth.
+`--only trl …` takes TRL as a peer, from the environment that HONE_TRL_VENV names.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from peer import peer_command
 from processes import Measured, measure
+from rung import RUNGS, environment_of, settings_of
 
 HERE = Path(__file__).parent
 GIGAFLOP_A_TOKEN = 0.535
@@ -55,6 +57,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     **{stage: ({"stage": stage}, {"stage": stage}, "float32") for stage in ("pt", "rm", "dpo", "kto")},
 }
 """Row → what Hone's recipe adds, what the peer's adds, the dtype of the products."""
+TRL = {
+    "default": {},
+    "bf16": {"bf16": True},
+    "best": {"bf16": True, "packing": True, "disable_gradient_checkpointing": True},
+}
+"""The rows that TRL has, and what its recipe adds."""
 COLUMNS: dict[str, dict[str, Any]] = {
     "sft": {},
     "pt": {"columns": {"prompt": "output"}},
@@ -94,17 +102,27 @@ class Row:
 def main() -> None:
     """Parse, measure in pairs, print."""
     options = _options()
+    if options.ladder:
+        rows = _ladder(options)
+        print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else "\n".join(map(_line, rows)))
+        return
     cache = Path(os.environ.get("HONE_CACHE", Path.home() / ".cache" / "hone"))
-    commands = {"hone": [str(Path(sys.executable).parent / "hone")], "llamafactory": peer_command(cache)}
+    commands = {"hone": [str(Path(sys.executable).parent / "hone")]}
+    if "llamafactory" in options.only:
+        commands["llamafactory"] = peer_command(cache)
+    if "trl" in options.only:
+        commands["trl"] = [str(Path(os.environ["HONE_TRL_VENV"]) / "bin" / "python"), str(HERE / "trl_side.py")]
     rows: list[Row] = []
     for setting in options.rows:
-        *extra, dtype = SETTINGS[setting]
-        tokens, samples = real_tokens(extra[0].get("stage", "sft"), options.samples)
+        mine, theirs, dtype = SETTINGS[setting]
+        extra = {"hone": mine, "llamafactory": theirs, "trl": TRL.get(setting)}
+        tokens, samples = real_tokens(mine.get("stage", "sft"), options.samples)
         for _ in range(options.repeat):
             peak = gemm_peak(dtype, options.threads)
-            for who, added in zip(commands, extra, strict=True):
-                if who in options.only:
-                    rows.append(_run(who, commands[who], setting, added, peak, tokens, samples, options.threads))
+            for who, command in commands.items():
+                added = extra[who]
+                if who in options.only and added is not None:
+                    rows.append(_run(who, command, setting, added, peak, tokens, samples, options.threads))
                     print(_line(rows[-1]), file=sys.stderr, flush=True)
     print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else _table(rows))
 
@@ -112,12 +130,26 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", nargs="+", choices=list(SETTINGS), default=["default", "bf16", "best"])
-    parser.add_argument("--only", nargs="+", choices=["hone", "llamafactory"], default=["hone", "llamafactory"])
+    parser.add_argument("--only", nargs="+", choices=["hone", "llamafactory", "trl"], default=["hone", "llamafactory"])
+    parser.add_argument("--ladder", action="store_true", help="Hone alone, from padded rows up, one line a rung")
     parser.add_argument("--repeat", type=int, default=2, help="pairs of runs for each row")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--samples", type=int, default=48, help="only the first so many rows of the set")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
+
+
+def _ladder(options: argparse.Namespace) -> list[Row]:
+    """One run of each rung; the peak of products is measured before each."""
+    tokens, samples = real_tokens("sft", options.samples)
+    rows = []
+    for rung in RUNGS:
+        peak = gemm_peak("bfloat16" if rung == "bf16" else "float32", options.threads)
+        command = [sys.executable, str(HERE / "rung.py"), rung]
+        more = environment_of(rung)
+        rows.append(_run("hone", command, rung, settings_of(rung), peak, tokens, samples, options.threads, more))
+        print(_line(rows[-1]), file=sys.stderr, flush=True)
+    return rows
 
 
 def gemm_peak(dtype: str, threads: int) -> float:
@@ -163,6 +195,7 @@ def _run(
     tokens: int,
     samples: int,
     threads: int,
+    more: Mapping[str, str] | None = None,
 ) -> Row:
     with tempfile.TemporaryDirectory(prefix="hone-benchmark-") as place:  # JSON is YAML too
         out = Path(place) / "out"
@@ -171,7 +204,12 @@ def _run(
         (Path(place) / "rows.json").write_text(json.dumps(instructions(samples)), encoding="utf-8")
         (Path(place) / "dataset_info.json").write_text(json.dumps({"rows": entry}), encoding="utf-8")
         (Path(place) / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
-        environment = {"OMP_NUM_THREADS": str(threads), "DISABLE_VERSION_CHECK": "1", "LLAMABOARD_ENABLED": "0"}
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            "DISABLE_VERSION_CHECK": "1",
+            "LLAMABOARD_ENABLED": "0",
+            **(more or {}),
+        }
         log = Path(place) / "log.txt"
         words = [*command, "train", str(Path(place) / "recipe.yaml")]
         seen = measure(words, log=log, first_line_of=out / "trainer_log.jsonl", environment=environment)
@@ -203,20 +241,22 @@ def _row(
 
 def _line(row: Row) -> str:
     return (
-        f"{row.who:13} {row.setting:8} {row.samples:6.2f} samples/s {row.tokens:6.0f} tok/s {row.mfu:5.0%} MFU "
+        f"{row.who:13} {row.setting:12} {row.samples:6.2f} samples/s {row.tokens:6.0f} tok/s {row.mfu:5.0%} MFU "
         f"{row.peak:5.2f} GiB  first step {row.first_step:5.1f} s  whole {row.wall:6.1f} s  "
         f"cpu {row.processor:6.1f} s  loss {row.first_loss:.4f} at step 1, {row.loss:.4f} in mean"
     )
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Medians of each row and, under them, how many times faster Hone was in each pair."""
+    """Medians of each row and, under them, how many times faster than each peer Hone was in each pair."""
     lines = ["medians of the runs", ""]
     for setting in dict.fromkeys(row.setting for row in rows):
-        mine, theirs = ([r for r in rows if r.setting == setting and r.who == who] for who in ("hone", "llamafactory"))
-        lines += [_line(_median(side)) for side in (mine, theirs) if side]
-        if mine and theirs:
-            lines.append(_ratios(mine, theirs))
+        sides = {
+            who: [r for r in rows if r.setting == setting and r.who == who] for who in ("hone", "llamafactory", "trl")
+        }
+        lines += [_line(_median(side)) for side in sides.values() if side]
+        mine = sides.pop("hone")
+        lines += [_ratios(mine, theirs) for theirs in sides.values() if mine and theirs]
     return "\n".join(lines)
 
 
@@ -225,7 +265,7 @@ def _ratios(mine: Sequence[Row], theirs: Sequence[Row]) -> str:
     speed = ", ".join(f"{a.tokens / b.tokens:.2f}" for a, b in pairs)
     start = ", ".join(f"{a.first_step / b.first_step:.2f}" for a, b in pairs)
     memory = ", ".join(f"{a.peak / b.peak:.2f}" for a, b in pairs)
-    return f"  ratio in each pair: tok/s {speed}; time to first step {start}; peak memory {memory}\n"
+    return f"  ratio to {theirs[0].who} in each pair: tok/s {speed}; time to first step {start}; peak memory {memory}\n"
 
 
 def _median(rows: Sequence[Row]) -> Row:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -11,8 +15,8 @@ class Pace:
     """A counter that the trainer feeds and the watchers read. Batches hold no padding, so every token counts."""
 
     tokens: int = 0
-    operations: float = 0.0
-    """Of forward and backward, as `training.utilisation` counts them."""
+    operations: float | Tensor = 0.0
+    """Of forward and backward, as `training.utilisation` counts them; added up where the batches lie."""
     began: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:

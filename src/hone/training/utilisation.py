@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hone.training.pace import Pace
     from hone.training.stage import Batch
 
@@ -35,15 +37,16 @@ class Arithmetic:
     pair: float
     window: int | None = None
 
-    def of(self, batch: Batch) -> float:
-        """Those of a flattened batch; looking back is causal, so that a segment of n tokens has about n² / 2 pairs."""
-        labels = int((batch["labels"] != IGNORED).sum()) if self.label else 0
-        borders, rows = batch.get("cu_seqlens"), batch["input_ids"].shape
-        lengths = torch.full((rows[0],), float(rows[1])) if borders is None else borders.diff().double()
-        reach = lengths.clamp(max=self.window) if self.window else lengths
-        return (
-            self.token * batch["input_ids"].numel() + self.label * labels + self.pair * float((lengths * reach).sum())
+    def of(self, batch: Batch) -> Tensor:
+        """Those of a flattened batch, a scalar where the batch lies: nothing waits for the device. Looking back is
+        causal, so that a segment of n tokens has about n² / 2 pairs."""
+        ids, borders = batch["input_ids"], batch.get("cu_seqlens")
+        lengths = (
+            torch.full(ids.shape[:1], ids.shape[1], device=ids.device) if borders is None else borders.diff().long()
         )
+        reach = lengths.clamp(max=self.window) if self.window else lengths
+        labels = (batch["labels"] != IGNORED).sum()
+        return self.token * ids.numel() + self.label * labels + self.pair * (lengths * reach).sum()
 
 
 def arithmetic_of(model: nn.Module, *, logits: bool = True) -> Arithmetic:
@@ -122,7 +125,7 @@ def speeds(
     """For the results of a run: real tokens a second, operations of the model a second (in units of 10¹²), and which
     part of the device's peak that is (`mfu`), where that is known."""
     found = {"effective_tokens_per_sec": pace.tokens / max(seconds, 1e-9)}
-    rate = pace.operations / max(seconds, 1e-9)
+    rate = float(pace.operations) / max(seconds, 1e-9)
     peak = peak_of(device, dtype)
     found["model_tflops_per_sec"] = rate / 1e12
     return found if peak is None else {**found, "mfu": rate / (peak * processes)}
