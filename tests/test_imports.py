@@ -110,6 +110,10 @@ def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.Monkey
     file.write_text("ab")
     second: dict[frozenset[str], Any] = {frozenset({"torch"}): {"one.modeling_one": {"B"}}}
     assert remembering(lambda *_: second)(tmp_path / "models") == second
+    for size in range(3, 12):
+        file.write_text("a" * size)
+        assert remembering(lambda *_: second)(tmp_path / "models") == second
+    assert len(list((tmp_path / "cache" / "imports").iterdir())) == 4
 
 
 def test_a_broken_cache_is_no_reason_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

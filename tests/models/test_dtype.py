@@ -61,6 +61,16 @@ def test_weights_computation_and_training_each_have_their_format(
     assert plan.arguments == {"fp16": autocast == FP16, "bf16": autocast == BF16}
 
 
+@pytest.mark.parametrize("wish", ["bf16", "pure_bf16"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_slow_bfloat16_is_done_and_said(wish: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "fast_bfloat16", lambda device: fast)
+    plan = settle_dtype(CPU, **{wish: True})
+    assert plan.weights == BF16
+    assert ["no instructions" in note for note in plan.notes] == ([] if fast else [True])
+    assert settle_dtype(CPU).notes == ()
+
+
 def test_fp16_on_a_processor_is_said_once_and_computed_in_float32() -> None:
     plan = settle_dtype(CPU, fp16=True)
     assert len(plan.notes) == 1

@@ -18,6 +18,9 @@ READER = "transformers.utils.import_utils"
 WHOLE = "models"
 """The folder that is worth it; those below it have a few files each."""
 
+KEPT = 4
+"""Environments that may share a cache without pushing each other out."""
+
 Structure = dict[frozenset[str], dict[str, set[str]]]
 """Packages that are needed → module → the names it exports."""
 
@@ -83,7 +86,7 @@ def _kept(folder: Path, make: Callable[[], Structure]) -> Structure:
     plain = [[sorted(needs), {name: sorted(names) for name, names in held.items()}] for needs, held in made.items()]
     try:
         place.parent.mkdir(exist_ok=True)
-        for old in place.parent.glob("transformers-*.json"):
+        for old in sorted(place.parent.glob("transformers-*.json"), key=os.path.getmtime)[: -KEPT + 1]:
             old.unlink(missing_ok=True)
         write_text(place, json.dumps(plain))
     except Exception:

@@ -12,6 +12,8 @@ import torch
 from hone.errors import MachineError, RecipeError
 from hone.models.device import can_bfloat16, can_float16, fast_bfloat16
 
+SLOW = "bf16: this device has no instructions for bfloat16 and takes many times as long as in float32; leave it out"
+
 
 @dataclass(frozen=True)
 class DtypePlan:
@@ -50,19 +52,20 @@ def settle_dtype(
         raise MachineError.one(
             "DTYPE-BF16", "this device cannot compute in bfloat16", name, "use fp16: true, or leave it out for float32"
         )
+    notes = () if not (bf16 or pure_bf16) or fast_bfloat16(device) else (SLOW,)
     if pure_bf16:
-        return DtypePlan(torch.bfloat16, trainable=torch.bfloat16)
+        return DtypePlan(torch.bfloat16, trainable=torch.bfloat16, notes=notes)
     if fp16 and not can_float16(device, "training"):
         note = f"fp16: training in float16 needs a CUDA card; this run computes in float32 on {device.type} instead"
         return DtypePlan(torch.float32, notes=(note,))
     autocast = torch.bfloat16 if bf16 else torch.float16 if fp16 else None
     if all_weights_train:
-        return DtypePlan(torch.float32, autocast)
+        return DtypePlan(torch.float32, autocast, notes=notes)
     if fp16 and stored == torch.float32:
         return DtypePlan(torch.float32, autocast)
     # Float32 parameters that learn amid half-precision weights need autocast to work together.
     weights = autocast or inferred(device, stored)
-    return DtypePlan(weights, None if weights == torch.float32 else weights)
+    return DtypePlan(weights, None if weights == torch.float32 else weights, notes=notes)
 
 
 def _one_wish(**wishes: bool) -> None:
