@@ -60,19 +60,25 @@ def main() -> None:
         most = max(counts(given.clients))
         own = [sys.executable, "-m", "hone", "api", "--model_name_or_path", str(file), "--infer_backend", "llamacpp"]
         peer = [os.environ.get("HONE_PEER_PYTHON", sys.executable), "-c", PEERS[given.peer], str(file)]
-        with serving(own, {}) as hone, serving([*peer, "{port}", str(most), threads], {}) as other:
-            for client in (hone, other):
-                asked(client, most, 16)
+        with serving(own) as hone, serving([*peer, "{port}", str(most), threads]) as other:
+            for side in (hone, other):
+                asked(side, most, 16)
             for count in counts(given.clients):
-                speeds = [
-                    (asked(hone, count, given.tokens), asked(other, count, given.tokens)) for _ in range(given.turns)
-                ]
-                ours, theirs = (statistics.median(one[side] for one in speeds) for side in (0, 1))
-                print(
-                    f"{count:3} clients: hone {ours:6.1f} tok/s, {given.peer} {theirs:6.1f} tok/s,"
-                    f" {statistics.median(one / two for one, two in speeds):.2f}x",
-                    flush=True,
-                )
+                turns = [[asked(side, count, given.tokens) for side in (hone, other)] for _ in range(given.turns)]
+                told(count, given.peer, turns)
+
+
+def told(count: int, peer: str, turns: list[list[tuple[float, float]]]) -> None:
+    """Tokens a second, and milliseconds of processor for a token, which other work on the machine disturbs less."""
+    speed, busy = ([[side[part] for side in turn] for turn in turns] for part in (0, 1))
+    ours, theirs = (statistics.median(turn[side] for turn in speed) for side in (0, 1))
+    own, other = (1000 * statistics.median(turn[side] for turn in busy) for side in (0, 1))
+    print(
+        f"{count:3} clients: hone {ours:6.1f} tok/s, {peer} {theirs:6.1f} tok/s,"
+        f" {statistics.median(one / two for one, two in speed):.2f}x;"
+        f" processor {own:.2f} and {other:.2f} ms a token, {statistics.median(two / one for one, two in busy):.2f}x",
+        flush=True,
+    )
 
 
 def written(place: Path, kind: str) -> Path:
@@ -84,10 +90,11 @@ def written(place: Path, kind: str) -> Path:
 
 
 @contextmanager
-def serving(words: list[str], environment: dict[str, str]) -> Iterator[Any]:
-    """The official client of a server that is ready; `{port}` among the words is its port."""
+def serving(words: list[str]) -> Iterator[tuple[Any, Any]]:
+    """The official client of a server that is ready, and its process; `{port}` among the words is its port."""
     import socket
 
+    import psutil
     from openai import APIConnectionError, InternalServerError, OpenAI
 
     with socket.socket() as free:
@@ -95,7 +102,7 @@ def serving(words: list[str], environment: dict[str, str]) -> Iterator[Any]:
         port = str(free.getsockname()[1])
     server = subprocess.Popen(
         [word.replace("{port}", port) for word in words],
-        env={**os.environ, **environment, "API_PORT": port, "API_HOST": "127.0.0.1"},
+        env={**os.environ, "API_PORT": port, "API_HOST": "127.0.0.1"},
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -109,7 +116,7 @@ def serving(words: list[str], environment: dict[str, str]) -> Iterator[Any]:
                 if server.poll() is not None:
                     raise SystemExit(f"the server ended with {server.returncode}") from None
                 time.sleep(0.2)
-        yield client
+        yield client, psutil.Process(server.pid)
     finally:
         server.terminate()
         try:
@@ -118,14 +125,16 @@ def serving(words: list[str], environment: dict[str, str]) -> Iterator[Any]:
             server.kill()
 
 
-def asked(client: Any, count: int, tokens: int) -> float:
-    """Tokens a second of so many clients at once, each with a prompt of its own."""
-    began = time.perf_counter()
+def asked(side: tuple[Any, Any], count: int, tokens: int) -> tuple[float, float]:
+    """Tokens a second of so many clients at once, each with its own prompt; seconds of processor for a token."""
+    client, process = side
+    began, before = time.perf_counter(), process.cpu_times()
     with ThreadPoolExecutor(count) as threads:
         written = list(threads.map(lambda place: answer(client, place, tokens), range(count)))
+    took, after = time.perf_counter() - began, process.cpu_times()
     if set(written) != {tokens}:
         raise SystemExit(f"answers have {written} tokens, not {tokens}")
-    return sum(written) / (time.perf_counter() - began)
+    return sum(written) / took, (after.user + after.system - before.user - before.system) / sum(written)
 
 
 def answer(client: Any, place: int, tokens: int) -> int:
