@@ -214,3 +214,24 @@ def test_answers_are_learned_that_only_the_pictures_tell(
             break
     # Who does not see must guess one of two answers, four times: 4 ln 2 = 2.77 at best.
     assert losses[0] > 20 and losses[-1] < 1, losses[::5]
+
+
+@pytest.mark.parametrize("language", [False, True])
+def test_what_sees_gets_a_zero_gradient_and_not_none_where_a_batch_shows_nothing(
+    seeing_model: Callable[..., Path], pictures: Path, language: bool
+) -> None:
+    recipe = recipe_of(seeing_model("qwen2_vl"), "qwen2_vl", pictures)
+    encoding = encoding_of(recipe)
+    finetuning = FinetuningSection(
+        finetuning_type="full", freeze_multi_modal_projector=False, freeze_vision_tower=language,
+        freeze_language_model=language,
+    )  # fmt: skip
+    base = load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu"))
+    model = attach(base, finetuning, recipe.model, training=True)
+    use_packed_attention(model)
+    text = encoding.stage.collate(examples_of(encoding.stage, encoding.encoder, [CHATS[1]]))
+    encoding.stage.loss(model, text).total.backward()
+    grads = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+    assert all(grad is not None for grad in grads.values())
+    assert all(not grad.any() for name, grad in grads.items() if "visual" in name)
+    assert any(grad.any() for grad in grads.values()) is not language

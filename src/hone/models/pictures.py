@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hone.models.parts import parts_of
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 COUNTS = "media_of_segment"
 """The key of a batch that says how many pictures each segment has, int64 [S]; not an argument of the model."""
@@ -30,3 +32,20 @@ def between(batch: Mapping[str, Any], first: int, last: int) -> dict[str, Tensor
     patches = grids.prod(-1)
     begin, end = int(patches[:start].sum()), int(patches[:stop].sum())
     return made | {PIXELS: batch[PIXELS][begin:end], GRIDS: grids[start:stop]}
+
+
+def anchored(model: nn.Module, total: Tensor, batch: Mapping[str, Any]) -> Tensor:
+    """The loss of a batch. Where it shows nothing to a model whose seeing parts learn, these are in it times zero:
+    their gradient is zero and not missing, for whoever waits for it (other processes, the audit, an optimizer)."""
+    if COUNTS not in batch or PIXELS in batch or not model.training:
+        return total
+    while not hasattr(model, "get_output_embeddings") and hasattr(model, "module"):
+        model = model.module  # what wraps it for several processes
+    parts = parts_of(model)
+    weights = {
+        id(weight): weight
+        for name in (*parts["tower"], *parts["projector"])
+        for weight in model.get_submodule(name).parameters()
+        if weight.requires_grad
+    }
+    return total + sum(weight.flatten()[0] * 0 for weight in weights.values()) if weights else total

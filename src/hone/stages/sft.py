@@ -13,6 +13,7 @@ from hone.dialogue.records import Chat
 from hone.models.experts import balanced
 from hone.models.heads import loss_of, row_total
 from hone.models.label_states import LabelStates, label_states
+from hone.models.pictures import anchored
 from hone.stages.shared.accuracy import accuracy
 from hone.stages.shared.causal import CausalStage, for_model
 from hone.stages.shared.reference import Materials, Reference, reference_of
@@ -62,7 +63,8 @@ class Stage(CausalStage):
         total = row_total(states, weighed) if weighed else loss_of(states)
         measured = self.compute_accuracy and not model.training
         sums = {"accuracy": accuracy(states)} if measured else {}
-        return StageLoss(balanced(model, total, len(states.targets)), len(states.targets), sums)
+        whole = anchored(model, balanced(model, total, len(states.targets)), batch)
+        return StageLoss(whole, len(states.targets), sums)
 
     def _weighed(self, model: nn.Module, row: Batch) -> RowLoss | None:
         if not self.weighing:

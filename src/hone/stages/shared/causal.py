@@ -11,6 +11,7 @@ from hone.data.batch import collate, cut
 from hone.dialogue.example import IGNORED, Example
 from hone.models.experts import balanced
 from hone.models.heads import label_loss
+from hone.models.pictures import anchored
 from hone.stages.shared.plain import PlainStage
 from hone.training.stage import Batch, StageLoss
 
@@ -55,7 +56,7 @@ class CausalStage(PlainStage):
     def loss(self, model: nn.Module, batch: Batch) -> StageLoss:
         """The summed cross-entropy, in nats."""
         total, count = label_loss(model, for_model(batch))
-        return StageLoss(balanced(model, total, count), count)
+        return StageLoss(anchored(model, balanced(model, total, count), batch), count)
 
 
 def for_model(batch: Batch) -> dict[str, Any]:
