@@ -35,6 +35,8 @@ class Door:
     def check(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raises RefusedError."""
         listed = [(name.lower(), value.decode("latin-1")) for name, value in headers]
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in listed}:  # two ways to say where it ends
+            raise RefusedError("a request has a length or comes in chunks, not both", code="bad_framing")
         hosts = [value for name, value in listed if name == b"host"]
         if len(hosts) != 1 or (self.hosts and _name(hosts[0]) not in self.hosts):
             raise RefusedError("this Host is not served here", status=403, code="host_not_allowed")
@@ -72,7 +74,7 @@ class Guard:
         try:
             self.door.check(scope["path"], scope["headers"])
         except RefusedError as refused:
-            answer = JSONResponse(refused.body, refused.status, refused.headers)
+            answer = JSONResponse(refused.body, refused.status, {**refused.headers, "Connection": "close"})
             await answer(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)

@@ -187,6 +187,8 @@ ERROR: Schema = record(
     ("error",),
     error=record(("message", "type", "param", "code"), message=TEXT, type=TEXT, param=maybe(TEXT), code=maybe(TEXT)),
 )
+EVENT = record(("data",), data=TEXT)
+"""Each event of a stream: a chunk as JSON, an error, or [DONE]."""
 USAGE = record(("prompt_tokens", "total_tokens"), prompt_tokens={"type": "integer"}, total_tokens={"type": "integer"})
 LISTED = record(
     ("id", "object", "created", "owned_by"), id=TEXT, object=TEXT, created={"type": "integer"}, owned_by=TEXT
@@ -198,8 +200,8 @@ ANSWERS: dict[str, dict[str, Schema]] = {
     "/v1/models/{name}": {"application/json": LISTED},
     "/info": {"application/json": record(("version", "model", "models"), model=TEXT)},
     "/metrics": {"text/plain": TEXT},
-    "/v1/chat/completions": {"application/json": COMPLETION, "text/event-stream": TEXT},
-    "/v1/completions": {"application/json": COMPLETION, "text/event-stream": TEXT},
+    "/v1/chat/completions": {"application/json": COMPLETION, "text/event-stream": EVENT},
+    "/v1/completions": {"application/json": COMPLETION, "text/event-stream": EVENT},
     "/v1/embeddings": {"application/json": record(("object", "data", "model", "usage"), usage=USAGE)},
     "/v1/score/evaluation": {"application/json": record(("id", "object", "model", "scores"))},
     "/tokenize": {"application/json": record(("count", "tokens"), count={"type": "integer"})},
