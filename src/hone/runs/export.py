@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hone.errors import ModelError, RecipeError
+from hone.export import hub
 from hone.log import say, warn
 from hone.recipe import Recipe, read_recipe
 from hone.rundir import RunCard, read_card, write_card
@@ -23,7 +24,12 @@ def run(words: Sequence[str]) -> int:
     recipe = read_recipe([{"--check": "--export_check"}.get(word, word) for word in words], verb="export")
     if not recipe.export.export_dir:
         raise RecipeError.one("CFG-MISSING", "export_dir", "", "name the folder that receives the model")
-    export(recipe, Path(recipe.export.export_dir).expanduser())
+    target, repository = Path(recipe.export.export_dir).expanduser(), recipe.export.export_hub_model_id
+    if repository:
+        hub.check(repository)
+    export(recipe, target)
+    if repository:
+        hub.send(target, repository, token=recipe.model.hf_hub_token)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hone.recipe.schema.key import key
 
-_CALIBRATE = "quantising while exporting is not built yet"
+_CALIBRATE = "GPTQ while exporting is not built; export_format: gguf with export_gguf_type writes few bits"
 _CROPS = "models that see so cannot be trained on pictures yet"
 _MEDIA = "videos and sounds are not built yet"
 _VLLM = "the vLLM engine is not built yet"
@@ -61,7 +61,9 @@ class ExportSection:
     export_legacy_format: bool = key(
         False, "Write pickled .bin files.", later="pickled weights are unsafe to load, safetensors are written"
     )
-    export_hub_model_id: str | None = key(None, "Repository on the hub to send the model to.", later="not built yet")
+    export_hub_model_id: str | None = key(
+        None, "Repository to send the export to: of the Hugging Face hub, or with USE_MODELSCOPE_HUB=1 of ModelScope."
+    )
     export_format: Literal["safetensors", "gguf", "gguf-lora", "ollama"] = key(
         "safetensors",
         "A Hugging Face folder (`safetensors`), a `gguf` file, the adapter alone as one (`gguf-lora`), `ollama`.",
