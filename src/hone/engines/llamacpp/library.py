@@ -22,7 +22,8 @@ def library() -> Any:
     try:
         import llama_cpp  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as missing:
-        what = f"{missing.name or 'llama_cpp'} is not installed, and infer_backend: llamacpp needs it"
+        name = {"llama_cpp": "llama-cpp-python"}.get(missing.name or "llama_cpp", missing.name)
+        what = f"{name} is not installed, and infer_backend: llamacpp needs it"
         raise MachineError.one("EXTRA-LLAMACPP", what, "infer_backend", INSTALL) from None
     except (OSError, RuntimeError) as reason:  # the package is there, its compiled part is not, or not for this machine
         what = f"llama-cpp-python cannot be loaded ({_short(str(reason))})"
