@@ -124,9 +124,8 @@ def test_a_model_of_text_alone_says_why_it_takes_no_pictures(looked: Callable[..
 
 
 @pytest.mark.parametrize("mask_history", [False, True])
-@pytest.mark.parametrize("cutoff_len", range(8, 180, 9))
 def test_a_cut_never_splits_a_picture_and_no_answer_is_learned_without_its_own(
-    looked: Callable[..., Any], cutoff_len: int, mask_history: bool
+    looked: Callable[..., Any], mask_history: bool
 ) -> None:
     _, encoding = looked([asked("plain")])
     turns = []
@@ -135,15 +134,16 @@ def test_a_cut_never_splits_a_picture_and_no_answer_is_learned_without_its_own(
         turns.append(Message("assistant", (Text(answer),)))
     record = Chat(Conversation(tuple(turns)))
     whole = encoding.stage.encode([record], encoding.encoder, Limits(1000))[0].example
-    limits = Limits(cutoff_len, mask_history=mask_history)
-    made = encoding.stage.encode([record], encoding.encoder, limits)[0]
-    seen = int(encoding.encoder.sees(made.example.input_ids).sum())
     sizes = {"red.png": 16, "blue.jpg": 40}
-    assert seen == sum(sizes[str(medium.source)] for medium in made.example.media)
-    assert len(made.example.input_ids) <= cutoff_len
-    assert len(made.example.input_ids) + made.lost == len(whole.input_ids)
-    if made.example.learned:
-        assert seen
+    for cutoff_len in range(4, len(whole.input_ids) + 4):
+        limits = Limits(cutoff_len, mask_history=mask_history)
+        made = encoding.stage.encode([record], encoding.encoder, limits)[0]
+        seen = int(encoding.encoder.sees(made.example.input_ids).sum())
+        assert seen == sum(sizes[str(medium.source)] for medium in made.example.media)
+        assert len(made.example.input_ids) <= cutoff_len
+        assert len(made.example.input_ids) + made.lost == len(whole.input_ids)
+        assert seen or not made.example.learned
+    assert made.example == whole or mask_history
 
 
 def test_packs_keep_the_order_of_their_pictures(looked: Callable[..., Any], tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_examples_with_pictures_need_what_sees_them() -> None:
         collate([Example(ids, ids, media=(Media("image", "a.png"),))])
 
 
-@settings(max_examples=60, deadline=None)
-@given(width=st.integers(1, 900), height=st.integers(1, 900))
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 600), height=st.integers(1, 600))
 def test_measured_tokens_are_those_of_the_real_processor(width: int, height: int) -> None:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 

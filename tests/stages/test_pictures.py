@@ -186,7 +186,7 @@ def test_the_three_keys_say_what_stands_still(
         assert not any("language_model.layers.0." in name for name in learned)
 
 
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", pytest.param("llava", marks=pytest.mark.slow)])
 def test_answers_are_learned_that_only_the_pictures_tell(
     seeing_model: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
