@@ -1,11 +1,10 @@
 """Serving the small real model: tokens a second and time to the first token, with 1, 8 and 32 clients at once.
 
-    python benchmarks/serve.py [--tokens 64] [--clients 1,8,32] [--peer-clients 1,8] [--adapters 4 [--rounds 3]]
+    python benchmarks/serve.py [--tokens 64] [--clients 1,8,32] [--peer-clients 1,8]
 
 Starts `hone api` in a process of its own and asks it with the official client; every answer has the same length. With
 HONE_PEER_VENV (a virtual environment with LLaMA-Factory) its `llamafactory-cli api` is asked the same afterwards, the
-answers whole: it counts tokens only there. With --adapters so many LoRA adapters of rank 8 on all linear layers stand
-beside the model, and in turns all clients ask the model itself, one adapter, and all adapters at once.
+answers whole: it counts tokens only there.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +30,8 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=64)
     options.add_argument("--clients", default="1,8,32")
     options.add_argument("--peer-clients", default="1,8")
-    options.add_argument("--adapters", type=int, default=0)
-    options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
     model = ["api", "--model_name_or_path", str(embedded_model()), "--infer_dtype", "float32"]
-    if given.adapters:
-        side_by_side(model, given)
-        return
     with serving([sys.executable, "-m", "hone", *model]) as client:
         measure("hone", client, given.tokens, counts(given.clients), stream=True)
         long_one(client)
@@ -46,59 +39,6 @@ def main() -> None:
         words = [str(Path(peer) / "bin" / "llamafactory-cli"), *model, "--template", "default"]
         with serving(words) as client:
             measure("peer", client, given.tokens, counts(given.peer_clients), stream=False)
-
-
-def side_by_side(model: list[str], given: argparse.Namespace) -> None:
-    """Tokens a second of all clients: the model alone, one adapter, several in one batch; each round all three."""
-    with tempfile.TemporaryDirectory() as root:
-        names = [f"adapter{number}" for number in range(given.adapters)]
-        for seed, name in enumerate(names):
-            make_adapter(Path(root) / name, seed)
-        listed = ",".join(f"{name}={Path(root) / name}" for name in names)
-        with serving([sys.executable, "-m", "hone", *model, "--adapter_name_or_path", listed]) as client:
-            compare(client, names, given)
-
-
-def compare(client: Any, names: list[str], given: argparse.Namespace) -> None:
-    """One row for each number of clients."""
-    ways = {"none": ["gpt-3.5-turbo"], "one": names[:1], "all": names}
-    for count in counts(given.clients):
-        found: dict[str, list[float]] = {way: [] for way in ways}
-        for turn in range(-1, given.rounds):  # the first one is not counted
-            for way, models in ways.items():
-                speed = aggregate(client, models, count, given.tokens if turn >= 0 else 4, turn)
-                found[way] += [speed] if turn >= 0 else []
-        middle = {way: statistics.median(speeds) for way, speeds in found.items()}
-        pairs = [several / one for several, one in zip(found["all"], found["one"], strict=True)]
-        print(
-            f"{count:3} clients: no adapter {middle['none']:.1f}, one {middle['one']:.1f}, {len(names)} adapters "
-            f"{middle['all']:.1f} tok/s; {len(names)} cost {1 - statistics.median(pairs):.0%} of one",
-            flush=True,
-        )
-
-
-def aggregate(client: Any, models: list[str], count: int, tokens: int, turn: int) -> float:
-    """Tokens a second of all clients together, each asking the next of the models."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(count) as threads:
-        asked = [(models[place % len(models)], 1000 * turn + place) for place in range(count)]
-        rows = list(threads.map(lambda one: answer(client, tokens, one[1], stream=True, model=one[0]), asked))
-    return sum(row[2] for row in rows) / (time.perf_counter() - began)
-
-
-def make_adapter(folder: Path, seed: int) -> None:
-    """Rank 8 on all linear layers, small enough that answers stay words."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    config = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(embedded_model()), config)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter.data, std=0.002)
-    model.save_pretrained(folder)
 
 
 @contextmanager
@@ -157,10 +97,10 @@ def measure(name: str, client: Any, tokens: int, clients: list[int], *, stream: 
         )
 
 
-def answer(client: Any, tokens: int, place: int, *, stream: bool, model: str = "small") -> tuple[float, float, int]:
+def answer(client: Any, tokens: int, place: int, *, stream: bool) -> tuple[float, float, int]:
     """Seconds to the first token and to the last, and how many tokens there were."""
     messages = [{"role": "user", "content": f"Write a long story about {place} geese and a fox."}]
-    options = {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0}
+    options = {"model": "small", "messages": messages, "max_tokens": tokens, "temperature": 0}
     began, first, used = time.perf_counter(), 0.0, 0
     if not stream:
         used = client.chat.completions.create(**options).usage.completion_tokens
