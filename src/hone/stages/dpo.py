@@ -39,6 +39,7 @@ class Stage(PairStage):
         self.kind = finetuning.pref_loss
         self.strength = Strength(finetuning.pref_beta, finetuning.dpo_label_smoothing, finetuning.simpo_gamma)
         self.learn_chosen, self.bco, self.tail = finetuning.pref_ftx, finetuning.pref_bco_weight, finetuning.ld_alpha
+        self.adds_up = not self.bco and self.kind != "kto_pair"  # those look at the other rewards of a micro-batch
         self.baseline = RunningMean()
         self.compares = load_loss(self.kind).REFERENCE
         self.reference: Reference | None = None
@@ -50,8 +51,8 @@ class Stage(PairStage):
         self.reference = reference_of(model, materials) if self.compares else None
 
     def cut(self, batch: Batch) -> Sequence[Batch]:
-        """Between two pairs, unless a pair's loss looks at the other rewards of its batch."""
-        return () if self.bco or self.kind == "kto_pair" else super().cut(batch)
+        """Between two pairs, if the loss of a pair is its own."""
+        return super().cut(batch) if self.adds_up else ()
 
     def loss(self, model: nn.Module, batch: Batch) -> StageLoss:
         """The loss of each pair, summed; rewards are beta times the log-ratio to the reference."""

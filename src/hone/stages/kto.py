@@ -45,6 +45,7 @@ class Stage(PlainStage):
     )  # fmt: skip
     curves = ("rewards/chosen",)
     compares = True
+    adds_up = False
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         self.beta, self.learn_chosen = finetuning.pref_beta, finetuning.pref_ftx

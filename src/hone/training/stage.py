@@ -35,6 +35,8 @@ class StageLearning(Protocol):
     """What an evaluation measures beside the loss."""
     curves: tuple[str, ...]
     """Which measures of training steps are worth a curve."""
+    adds_up: bool
+    """Whether the loss of a micro-batch is the sum of those of its rows, each computed alone."""
     reads_logits: bool
     """Whether the loss is made of logits at labels."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hone.errors import HoneError
 from hone.runs.verifying.audit import check_first_batch, check_ids
-from hone.runs.verifying.bench import ROWS, Bench
+from hone.runs.verifying.bench import Bench
 from hone.runs.verifying.finding import Finding, compared
 from hone.training.exactness import Outcome, apart, outcome
 
@@ -46,8 +46,7 @@ def check_packing(bench: Bench, name: str, title: str) -> Finding:
     together = outcome(stage, model, [stage.collate([pack])])
     other, beside = bench.built(alone=True)
     detail = "" if isolates(model) else "this architecture cannot keep rows apart, so that they run one by one"
-    cuts = _adds_up(stage, bench)
-    rows = [[row] for row in bench.rows] if cuts else [list(bench.rows)]
+    rows = [[row] for row in bench.rows] if stage.adds_up else [list(bench.rows)]
     separate = outcome(beside, other, [beside.collate(part) for part in rows])
     return compared(name, title, apart(together, separate), detail)
 
@@ -60,7 +59,7 @@ def check_batches(bench: Bench, name: str, title: str) -> Finding:
     rows, count = bench.rows, len(bench.rows)
     if count < 2:
         return Finding(name, title, "does not apply", "there is one row only")
-    if not _adds_up(stage, bench):
+    if not stage.adds_up:
         return Finding(name, title, "does not apply", f"a loss of {stage.name} looks at its whole micro-batch")
     expected = outcome(stage, model, [stage.collate(rows)])
     worst = None
@@ -176,11 +175,6 @@ CHECKS: dict[Callable[[Bench, str, str], Finding], tuple[str, str]] = {
     check_recomputing: ("checkpointing", "gradient checkpointing on = off"),
     check_speed: ("speed", "fast path = plain path"),
 }
-
-
-def _adds_up(stage: Any, bench: Bench) -> bool:
-    """Whether the loss of a batch is the sum of those of its parts: then the stage can cut one in two."""
-    return len(bench.rows) < ROWS // 3 or bool(stage.cut(stage.collate(bench.rows)))
 
 
 @contextmanager

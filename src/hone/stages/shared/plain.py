@@ -20,6 +20,8 @@ class PlainStage:
     """What the segments of an example are called when one is shown."""
     guessable = False
     """Whether the loss is the plain cross-entropy of tokens, which may be compared with that of guessing."""
+    adds_up = True
+    """Whether the loss of a micro-batch is the sum of those of its rows, each computed alone."""
     reads_logits = True
     """Whether the loss is made of logits at labels."""
     compares = False
