@@ -36,12 +36,7 @@ def refuse_broken_numbers(model: Any) -> None:
 
 def write_folder(model: Any, place: Path, *, source: Path, shard_gigabytes: int) -> None:
     """Weights and config of the model; the generation config and the image processor are the vendor's, if any."""
-    from safetensors import SafetensorError
-
-    try:
-        save_model(model, None, place, shard_gigabytes=shard_gigabytes)
-    except SafetensorError as reason:  # how its library says that the disk is full
-        raise OSError(str(reason)) from reason
+    save_model(model, None, place, shard_gigabytes=shard_gigabytes)
     for name in (GENERATION, *PROCESSOR):
         if (source / name).is_file():
             shutil.copyfile(source / name, place / name)

@@ -21,6 +21,8 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, shard_gigabytes: int
     Each file is written beside its place and moved there whole. Tied weights are written once. Weights keep the
     precision they have. Raises MachineError when the disk is full or may not be written.
     """
+    from safetensors import SafetensorError
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as name, quiet():
@@ -29,9 +31,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, shard_gigabytes: int
             if tokenizer is not None:
                 tokenizer.save_pretrained(place)
             _move(place, folder)
-    except OSError as reason:
+    except (OSError, SafetensorError) as reason:  # the second is how its library says that the disk is full
         raise MachineError.one(
-            "SAVE", f"the model cannot be written ({reason.strerror or reason})", str(folder),
+            "SAVE", f"the model cannot be written ({getattr(reason, 'strerror', None) or reason})", str(folder),
             "free some space, or choose another folder",
         ) from reason  # fmt: skip
 
