@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -20,7 +21,7 @@ SLOTS, QUEUE = 32, 128
 """How many requests are answered at once, and how many more may wait, unless told otherwise."""
 
 
-class BoardEngine:
+class BoardEngine(ABC):
     """Continues prompts with what the scheduler's board computes: logits [vocabulary] on `device`."""
 
     model: Any = None
@@ -32,9 +33,9 @@ class BoardEngine:
         self.grammars = Grammars(tokenizer, vocabulary)
 
     @property
+    @abstractmethod
     def context(self) -> int | None:
         """How many tokens prompt and answer may have together, None when unknown."""
-        raise NotImplementedError
 
     def generate(self, prompt: Sequence[int], settings: Settings) -> Iterator[Piece]:
         """One piece for each token, the stop id included. Raises PromptTooLongError and QueueFullError at once."""
