@@ -86,7 +86,7 @@ def test_benchmark_questions_can_be_put_to_both_and_compared(tuned: Tuned, tmp_p
     (tmp_path / "task.toml").write_text(KIND)
     for name, adapter in (("base", None), ("tuned", tuned.folder / "lora")):
         task = tuned.words(adapter_name_or_path=adapter, task=tmp_path / "task.toml", save_dir=tmp_path / name)
-        assert "of 4 right" in hone("eval", *task, "template=fewshot")
+        assert "of 4 right" in hone("eval", *task)
     assert "4 questions" in hone("eval", "--compare", str(tmp_path / "base"), str(tmp_path / "tuned"))
 
 
