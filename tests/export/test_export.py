@@ -1,5 +1,6 @@
 """`hone export`: the merged model is the tuned one, in a place of its own, whole or not at all."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,17 @@ def test_a_folder_that_prompts_otherwise_than_training_is_found_out(tiny_model, 
     assert found.mean_kl < 1e-6 and not found.prompt_ids_equal and not found.holds
     with pytest.raises(ModelError, match="other ids than in training"):
         fidelity.report(tmp_path, found)
+
+
+@pytest.mark.parametrize(("cost", "missed", "holds"), [(9e-4, None, True), (2e-3, 1e-3, True), (2e-2, 1e-3, False)])
+def test_an_aim_that_is_missed_is_said(cost: float, missed: float | None, holds: bool, tmp_path: Path) -> None:
+    from hone.errors import ModelError
+    from hone.export import fidelity
+
+    bound = fidelity.BOUNDS["q8_0"]
+    found = fidelity.Fidelity("model.gguf", "q8_0", 6, 60, cost, cost, 1.0, 6, 16, True, bound)
+    with contextlib.nullcontext() if holds else pytest.raises(ModelError, match="nothing was kept"):
+        fidelity.report(tmp_path, found)
+    written = json.loads((tmp_path / fidelity.FILE).read_text())
+    assert (written["missed_aim"], written["holds"]) == (missed, holds)
+    assert ("a mean of 1e-03 was aimed at and is missed" in str(found)) is (missed is not None)

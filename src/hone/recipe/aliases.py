@@ -75,7 +75,7 @@ OLD: Mapping[str, Old] = {
     "fsdp_transformer_layer_cls_to_wrap": Old(same=_NOTHING, reason="write it into fsdp_config"),
     "torchdynamo": Old(same=_NOTHING, reason="use torch_compile and torch_compile_backend"),
     "ray_scope": Old(same=("last", *_NOTHING), reason="searching hyper-parameters with Ray is not supported"),
-    "include_inputs_for_metrics": _only_off("metrics are the loss alone for now"),
+    "include_inputs_for_metrics": _only_off("Hone's measures take what they need themselves"),
     "use_legacy_prediction_loop": _only_off("there is one loop"),
     "dispatch_batches": _only_off("each process reads its own batches"),
     "split_batches": _only_off("batch sizes are per device"),
