@@ -33,6 +33,7 @@ def test_the_example_trains_and_its_adapter_can_be_talked_to(
 ) -> None:
     metrics = train(read_recipe(words, verb="train"))
     assert 0 < metrics["train_loss"] < 10
+    assert "<|image_pad|> x " in capsys.readouterr().err
     targets = json.loads((tmp_path / "run" / "adapter_config.json").read_text("utf-8"))["target_modules"]
     assert targets and not any("visual" in name for name in targets)
     answered = ["--prompt", "Hello", "--max_new_tokens", "3", "--adapter_name_or_path", str(tmp_path / "run")]

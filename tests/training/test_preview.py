@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hone.dialogue.example import IGNORED, Example
+from hone.dialogue.message import Media
 from hone.training.preview import LONG, preview
 
 
@@ -17,16 +18,16 @@ class Letters:
         return "".join(chr(96 + token) for token in ids)
 
 
-def example(ids: list[int], labels: list[int]) -> Example:
-    return Example(np.array(ids, np.int32), np.array(labels, np.int32))
+def example(ids: list[int], labels: list[int], media: tuple[Media, ...] = ()) -> Example:
+    return Example(np.array(ids, np.int32), np.array(labels, np.int32), media=media)
 
 
 def test_text_is_shown_whole() -> None:
-    ids = [1, 2, *[3] * (LONG - 1), 4]
+    ids = [1, 2, *[3] * LONG, 4]
     labels = [*[IGNORED] * (len(ids) - 1), 4]
     shown = preview(example(ids, labels), Letters()).splitlines()
     assert shown[2] == str(ids)
-    assert shown[4] == "ab" + "c" * (LONG - 1) + "d"
+    assert shown[4] == "ab" + "c" * LONG + "d"
     assert shown[6] == str(labels)
     assert shown[8] == "d"
 
@@ -34,7 +35,7 @@ def test_text_is_shown_whole() -> None:
 def test_the_places_of_a_picture_are_counted() -> None:
     ids = [1, 2, *[3] * 1024, 4, 5]
     labels = [*[IGNORED] * (len(ids) - 1), 5]
-    shown = preview(example(ids, labels), Letters()).splitlines()
+    shown = preview(example(ids, labels, (Media("image", "a.png"),)), Letters()).splitlines()
     assert shown[2] == "[1, 2, 3 x 1024, 4, 5]"
     assert shown[4] == "ab[c x 1024]de"
     assert shown[6] == f"[{IGNORED} x 1027, 5]"

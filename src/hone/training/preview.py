@@ -9,12 +9,13 @@ from typing import Any
 from hone.dialogue.example import IGNORED, Example
 
 LONG = 16
-"""Equal tokens in a row from which on they are shown once, with their number: the places of a picture, say."""
+"""Equal tokens in a row from which on an example with media shows them once, with their number."""
 
 
 def preview(example: Example, tokenizer: Any, title: str = "training example:", parts: Sequence[str] = ("",)) -> str:
     """Ids, the text they stand for, the labels, and the text that is learned, of the example's first segments, which
-    `parts` name (`chosen_`, `rejected_`). A long run of one token is shown once, with its number."""
+    `parts` name (`chosen_`, `rejected_`). With media a long run of one token is shown once, with its number."""
+    listed, read = (_listed, _read) if example.media else (str, _whole)
     borders = [sum(example.lengths[:count]) for count in range(len(parts) + 1)]
     lines = [title]
     for name, (start, end) in zip(parts, pairwise(borders), strict=True):
@@ -22,10 +23,10 @@ def preview(example: Example, tokenizer: Any, title: str = "training example:", 
         labels = example.labels[start:end].tolist()
         learned = [label for label in labels if label != IGNORED]
         lines += [
-            f"{name}input_ids:\n{_listed(ids)}",
-            f"{name}inputs:\n{_read(ids, tokenizer)}",
-            f"{name}label_ids:\n{_listed(labels) if _has_long(ids) else labels}",
-            f"{name}labels:\n{tokenizer.decode(learned, skip_special_tokens=False)}",
+            f"{name}input_ids:\n{listed(ids)}",
+            f"{name}inputs:\n{read(ids, tokenizer)}",
+            f"{name}label_ids:\n{listed(labels)}",
+            f"{name}labels:\n{_whole(learned, tokenizer)}",
         ]
     return "\n".join(lines)
 
@@ -35,14 +36,14 @@ def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
     return [(token, sum(1 for _ in run)) for token, run in groupby(ids)]
 
 
-def _has_long(ids: Sequence[int]) -> bool:
-    return any(count >= LONG for _, count in _runs(ids))
-
-
 def _listed(ids: Sequence[int]) -> str:
     """As Python writes a list, but long runs as `id x count`."""
     words = [[f"{token} x {count}"] if count >= LONG else [str(token)] * count for token, count in _runs(ids)]
     return f"[{', '.join(word for run in words for word in run)}]"
+
+
+def _whole(ids: Sequence[int], tokenizer: Any) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
 
 
 def _read(ids: Sequence[int], tokenizer: Any) -> str:
@@ -53,7 +54,7 @@ def _read(ids: Sequence[int], tokenizer: Any) -> str:
         if count < LONG:
             waiting += [token] * count
             continue
-        pieces.append(tokenizer.decode(waiting, skip_special_tokens=False))
-        pieces.append(f"[{tokenizer.decode([token], skip_special_tokens=False)} x {count}]")
+        pieces.append(_whole(waiting, tokenizer))
+        pieces.append(f"[{_whole([token], tokenizer)} x {count}]")
         waiting = []
-    return "".join((*pieces, tokenizer.decode(waiting, skip_special_tokens=False)))
+    return "".join((*pieces, _whole(waiting, tokenizer)))
