@@ -183,7 +183,7 @@ def test_tasks_of_the_users_own(recipe, tmp_path) -> None:
     assert evaluate(settle(recipe | {"task": str(tmp_path / "two.toml"), "save_dir": None}, verb="eval"))["Other"] >= 0
 
 
-@pytest.mark.parametrize("task", ["nowhere_test", "mmlu_later", "mmlu", "lm_eval:arc", None, "none.toml"])
+@pytest.mark.parametrize("task", ["nowhere_test", "mmlu_later", "mmlu", None, "none.toml"])
 def test_a_task_that_is_not_there_is_said_before_the_model_is_loaded(recipe, task) -> None:
     with pytest.raises((RecipeError, DataError)):
         evaluate(settle(recipe | {"task": task, "model_name_or_path": "nowhere/at-all"}, verb="eval"))

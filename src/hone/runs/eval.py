@@ -12,13 +12,13 @@ from hone.errors import DataError, RecipeError
 from hone.log import result, say
 from hone.recipe import Recipe, read_recipe
 from hone.rundir import held, write_json, write_text
+from hone.runs.evaluated import ANSWERS, PARTIAL, certainty, model_mark
+from hone.runs.harness import PREFIX, hand_over
 
 if TYPE_CHECKING:
     from hone.engines.session import Session
     from hone.evals.tables import Subject
     from hone.evals.tasks import Task
-
-ANSWERS, PARTIAL = "answers.jsonl", "answers.partial.jsonl"
 
 
 def run(words: Sequence[str]) -> int:
@@ -49,6 +49,8 @@ def evaluate(recipe: Recipe) -> dict[str, float]:
         )
     save = Path(wanted.save_dir) if wanted.save_dir else None
     _refuse_taken(save)
+    if wanted.task.startswith(PREFIX):
+        return hand_over(recipe, save)
     task, subjects = _questions(recipe)
     session = open_session(recipe)
     if save is None:
@@ -70,9 +72,6 @@ def _questions(recipe: Recipe) -> tuple[Task | None, list[Subject]]:
 
     wanted = recipe.evaluation
     named = wanted.task or ""
-    if named.startswith("lm_eval:"):
-        fix = "run lm-evaluation-harness on `hone api`, or describe the task in a TOML file"
-        raise RecipeError.one("EVAL-TASK", "lm-evaluation-harness is not built in yet", "task", fix)
     if not named.endswith(".toml"):
         name, _, split = named.rpartition("_")
         if not name:
@@ -107,7 +106,7 @@ def _ask_all(
     count = sum(len(work.wanted) for work in works)
     if not count:
         raise DataError.one("EVAL-TASK", "no question has a right answer", recipe.evaluation.task or "")
-    mark = hashlib.sha256(repr([_model_mark(recipe), [work.mark for work in works]]).encode()).hexdigest()[:32]
+    mark = hashlib.sha256(repr([model_mark(recipe), [work.mark for work in works]]).encode()).hexdigest()[:32]
     if save is not None and mark_of(save / PARTIAL) not in (None, mark):
         what, fix = "save_dir holds an unfinished evaluation of another recipe", "name a new folder"
         raise RecipeError.one("EVAL-SAVE", what, str(save), fix)
@@ -142,32 +141,13 @@ def _ask_all(
     parts = accuracies(right, {one.key: one.group for one in subjects})
     table = report(parts)
     result(table)
-    result(_certainty(parts["Average"]))
+    result(certainty(parts["Average"]))
     left_out = sum(one.left_out for one in subjects)
     if left_out:
         say(f"{left_out:,} questions have no right answer among their options and were left out")
     if save is not None:
         _save(save, rows, table)
     return {name: 100 * sum(values) / len(values) for name, values in parts.items()}
-
-
-def _model_mark(recipe: Recipe) -> list[Any]:
-    from hone.models.fingerprint import base_fingerprint
-    from hone.models.source import find_source, locate
-
-    model, found = recipe.model, []
-    for adapter in model.adapter_name_or_path:
-        place = locate(adapter, token=model.hf_hub_token, cache_dir=model.cache_dir, key="adapter_name_or_path").path
-        files = sorted((place / (model.adapter_folder or "")).glob("adapter_*"))
-        found += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return [base_fingerprint(find_source(model).path), found, model.infer_dtype, repr(recipe.quantization)]
-
-
-def _certainty(right: Sequence[bool]) -> str:
-    from hone.evals.certainty import interval
-
-    low, high = interval(sum(right), len(right))
-    return f"{sum(right):,} of {len(right):,} right; 95 % interval {100 * low:.2f} to {100 * high:.2f}"
 
 
 def _save(save: Path, rows: Sequence[Mapping[str, Any]], table: str) -> None:
@@ -201,7 +181,10 @@ def compare(first: Path, second: Path) -> str:
 def _finished(folder: Path) -> list[tuple[str, int, str, bool]]:
     try:
         rows = [json.loads(line) for line in (folder / ANSWERS).read_text("utf-8").splitlines()]
-        return [(row["subject"], row["number"], row["wanted"], row["said"] == row["wanted"]) for row in rows]
+        return [
+            (row["subject"], row["number"], row["wanted"], row.get("right", row["said"] == row["wanted"]))
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError, TypeError) as reason:
         fix = "name the save_dir of a finished evaluation"
         raise DataError.one("EVAL-COMPARE", f"cannot be read ({reason})", str(folder / ANSWERS), fix) from None

@@ -112,8 +112,10 @@ class EngineSection:
 class EvaluationSection:
     """A multiple-choice benchmark (the verb `eval`)."""
 
-    task: str | None = key(None, "The benchmark and its split, such as `mmlu_test`, or a TOML file that describes one.")
-    task_dir: str = key("evaluation", "Folder that holds the benchmarks' questions.")
+    task: str | None = key(
+        None, "The benchmark and its split, such as `mmlu_test`, a TOML file that describes one, or `lm_eval:NAME`."
+    )
+    task_dir: str = key("evaluation", "Folder that holds the benchmarks' questions, or YAML files of lm_eval tasks.")
     batch_size: int = key(4, "Questions asked at once, on each device.", at_least=1)
     lang: Literal["en", "zh"] = key("en", "Language of the words around a question.")
     n_shot: int = key(5, "Solved examples shown before the question.", at_least=0)
