@@ -84,17 +84,31 @@ class Runs:
         **changes: Any,
     ) -> int:
         """Begin one and return its process number."""
+        values = {**self.values, **self.more, **changes, "output_dir": str(folder)}
+        words = ["train", *(f"{name}={value}" for name, value in values.items())]
+        return self.begin(words, folder, at=at, act=act, report=report)
+
+    def begin(
+        self,
+        words: list[str],
+        folder: Path,
+        *,
+        at: int | str = 0,
+        act: Callable[[str], None] = die,
+        report: Path | None = None,
+    ) -> int:
+        """Begin any command, `act` before a change that it makes below `folder`, and return its process number."""
         child = os.fork()
         if child:
             return child
         code = 70
         try:
-            code = self._in_child(folder, at, act, report, changes)
+            code = self._in_child(words, folder, at, act, report)
         finally:
             os._exit(code)
 
     def _in_child(
-        self, folder: Path, at: int | str, act: Callable[[str], None], report: Path | None, changes: dict[str, Any]
+        self, words: list[str], folder: Path, at: int | str, act: Callable[[str], None], report: Path | None
     ) -> int:
         quiet = os.open(self.root / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(quiet, 1)
@@ -105,8 +119,7 @@ class Runs:
 
         boundaries = Boundaries(folder, at, act)
         boundaries.watch()
-        values = {**self.values, **self.more, **changes, "output_dir": str(folder)}
-        code = main(["train", *(f"{name}={value}" for name, value in values.items())])
+        code = main(words)
         if report:
             report.write_text(str(boundaries.count))
         return code

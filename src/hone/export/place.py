@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hone.errors import MachineError, RecipeError
-from hone.rundir import umask
+from hone.log import say
+from hone.rundir import LOCK, held, umask
 from hone.training.checkpoints.room import BESIDE, in_units
 
 
@@ -33,15 +34,20 @@ def check_place(target: Path, sources: list[Path]) -> None:
 def drafted(target: Path, size: int) -> Iterator[Path]:
     """A folder beside the target to write `size` bytes into; it takes the target's name once all of it is on the disk.
 
-    Nothing stays when the writing fails or is interrupted. Raises MachineError when the disk is full or closed.
+    Nothing stays when the writing fails or is interrupted; what a killed export left is removed by the next one to the
+    same place. Raises MachineError when the disk is full or closed.
     """
+    begin = f".{target.name}.exporting-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target.parent, begin)
         _refuse_a_full_disk(target.parent, size + BESIDE)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.exporting-", dir=target.parent))
+        draft = Path(tempfile.mkdtemp(prefix=begin, dir=target.parent))
         try:
-            yield draft
-            _settle(draft)
+            with held(draft):
+                yield draft
+                _settle(draft)
+            (draft / LOCK).unlink()
             if target.exists():
                 target.rmdir()
             draft.replace(target)
@@ -53,6 +59,20 @@ def drafted(target: Path, size: int) -> Iterator[Path]:
             "EXPORT", f"the model cannot be written ({reason.strerror or reason})", str(target),
             "free some space, or choose another export_dir",
         ) from reason  # fmt: skip
+
+
+def _remove_abandoned(folder: Path, begin: str) -> None:
+    """Drafts that no living export holds."""
+    for draft in folder.iterdir():
+        if not draft.name.startswith(begin) or draft.is_symlink() or not draft.is_dir():
+            continue
+        try:
+            with held(draft):
+                pass
+        except RecipeError:
+            continue  # another export writes there now
+        shutil.rmtree(draft, ignore_errors=True)
+        say(f"removed what a killed export left: {draft.name}")
 
 
 def _refuse_a_full_disk(folder: Path, size: int) -> None:
