@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hone.dialogue.example import TokenIds
-from hone.dialogue.message import Conversation, Shown
+from hone.dialogue.message import Conversation, Media, Shown
 from hone.errors import DataError
 
 Sides = tuple[TokenIds, TokenIds]
@@ -26,6 +26,11 @@ class Viewer(Protocol):
 
     def shown(self, conversation: Conversation) -> Conversation:
         """The conversation with every medium a `Shown`. Raises DataError where one cannot be."""
+        ...
+
+    def seen(self, ids: TokenIds, ends: NDArray[np.int64], media: Sequence[Media]) -> Mapping[str, Any]:
+        """What the model is given beside these ids, whose segments end at `ends`, for the media among them, in order.
+        Raises DataError where one cannot be opened."""
         ...
 
     def fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from hone.engines.joint import JointCache
 from hone.engines.lora import Lora
 from hone.engines.own_forward import OwnForward
 from hone.engines.request import Request
+from hone.engines.seen import PLACES, Seen
 from hone.errors import ModelError
 
 CLOSE = 2e-3
@@ -32,6 +34,7 @@ class Board:
         anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in accepted.values())
         self.places = "position_ids" in accepted or anything
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted or anything else {}
+        self.sees = hasattr(model.config, "vision_config")
         self.joint: JointCache | None = None
         self.joined: list[Request] = []
         self._together: bool | None = None
@@ -53,20 +56,21 @@ class Board:
     def read(self, request: Request, most: int) -> Tensor | None:
         """Read up to so many more tokens of a prompt; the logits [vocabulary] after the last one, else None."""
         part, request.unread = request.unread[:most], request.unread[most:]
-        logits = self._alone(part, request.cache, request.lora)
+        logits = self._alone(part, request.cache, request.lora, seen=request.seen)
+        request.seen = None
         return None if request.unread else logits
 
     def step(self, requests: Sequence[Request]) -> list[Tensor]:
         """The logits [vocabulary] after the last token of each request."""
         if self.joint is None and (len(requests) == 1 or not self.together):
-            return [self._alone(request.unread, request.cache, request.lora) for request in requests]
+            return [self._alone(one.unread, one.cache, one.lora, shift=one.shift) for one in requests]
         for request in requests:
             if request not in self.joined:
                 self._join(request)
         if self.joint is None:
             raise RuntimeError("no request joined")
         tokens, loras = [request.unread[0] for request in self.joined], [request.lora for request in self.joined]
-        logits = self._all(self.joint, tokens, loras)
+        logits = self._all(self.joint, tokens, loras, [request.shift for request in self.joined])
         return [logits[self.joined.index(request)] for request in requests]
 
     def remove(self, request: Request) -> None:
@@ -114,25 +118,38 @@ class Board:
         request.cache = None
         self.joined.append(request)
 
-    def _alone(self, ids: Sequence[int], cache: Any, lora: Lora | None = None) -> Tensor:
+    def _alone(
+        self, ids: Sequence[int], cache: Any, lora: Lora | None = None, *, seen: Seen | None = None, shift: int = 0
+    ) -> Tensor:
+        device = self.model.device
+        options: dict[str, Any] = {}
+        if seen is not None:
+            options = {name: value.to(device) for name, value in seen.arguments.items()}
+        elif self.sees:  # such a model else counts on from the pictures of whoever it read last
+            start = cache.get_seq_length() + shift
+            options[PLACES] = torch.arange(start, start + len(ids), device=device)[None]
         with self.own.rows([lora], len(ids)):
-            seen = self.model(
-                input_ids=torch.tensor([ids], device=self.model.device),
+            made = self.model(
+                input_ids=torch.tensor([ids], device=device),
                 past_key_values=cache,
                 use_cache=True,
+                **options,
                 **self.last_only,
             )
-        logits: Tensor = seen.logits[0, -1]
+        logits: Tensor = made.logits[0, -1]
         return logits
 
-    def _all(self, joint: JointCache, tokens: Sequence[int], loras: Sequence[Lora | None]) -> Tensor:
-        """One token for each row; logits of shape [rows, vocabulary]."""
+    def _all(
+        self, joint: JointCache, tokens: Sequence[int], loras: Sequence[Lora | None], shifts: Sequence[int] = ()
+    ) -> Tensor:
+        """One token for each row, `shifts` behind its number in its place; logits of shape [rows, vocabulary]."""
         device = self.model.device
         joint.before_step()
         mask = joint.mask()
         options: dict[str, Any] = {} if mask is None else {"attention_mask": mask.to(device).long()}
         if self.places:
-            options["position_ids"] = torch.tensor(joint.lengths(), device=device)[:, None]
+            places = [sum(each) for each in zip_longest(joint.lengths(), shifts, fillvalue=0)]
+            options[PLACES] = torch.tensor(places, device=device)[:, None]
         ids = torch.tensor(tokens, device=device)[:, None]
         with self.own.rows(loras, 1):
             seen = self.model(input_ids=ids, past_key_values=joint.cache, use_cache=True, **options, **self.last_only)

@@ -15,6 +15,7 @@ from hone.engines.grammar import Grammars
 from hone.engines.request import Request
 from hone.engines.sampling import Sampler
 from hone.engines.scheduler import Scheduler
+from hone.engines.seen import Seen
 from hone.errors import RecipeError
 
 SLOTS, QUEUE = 32, 128
@@ -26,6 +27,8 @@ class BoardEngine(ABC):
 
     model: Any = None
     """The transformers model, of which hidden states can be asked; None for an engine without one."""
+    sees = False
+    """Whether a prompt may have pictures."""
 
     def __init__(self, scheduler: Scheduler, tokenizer: Any, vocabulary: int, device: torch.device) -> None:
         self.scheduler, self.tokenizer = scheduler, tokenizer
@@ -37,20 +40,24 @@ class BoardEngine(ABC):
     def context(self) -> int | None:
         """How many tokens prompt and answer may have together, None when unknown."""
 
-    def generate(self, prompt: Sequence[int], settings: Settings) -> Iterator[Piece]:
+    def generate(self, prompt: Sequence[int], settings: Settings, seen: Seen | None = None) -> Iterator[Piece]:
         """One piece for each token, the stop id included. Raises PromptTooLongError and QueueFullError at once."""
         arrived: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
-        return _pieces(self.submit(prompt, settings, arrived.put), arrived)
+        return _pieces(self.submit(prompt, settings, arrived.put, seen), arrived)
 
-    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Deliver) -> Request:
+    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Deliver, seen: Seen | None = None) -> Request:
         """Take a request on; `deliver` is called from the engine's thread. Raises as `generate` does."""
-        return self.submit_all(prompt, [settings], [deliver])[0]
+        return self.submit_all(prompt, [settings], [deliver], seen)[0]
 
     def submit_all(
-        self, prompt: Sequence[int], settings: Sequence[Settings], deliver: Sequence[Deliver]
+        self,
+        prompt: Sequence[int],
+        settings: Sequence[Settings],
+        deliver: Sequence[Deliver],
+        seen: Seen | None = None,
     ) -> list[Request]:
         """Several answers to one prompt, all taken on or none. Raises as `generate` does."""
-        requests = [self._request(prompt, one) for one in settings]
+        requests = [self._request(prompt, one, seen) for one in settings]
         for request, receiver in zip(requests, deliver, strict=True):
             request.deliver = receiver
         self.scheduler.add(*requests)
@@ -60,11 +67,13 @@ class BoardEngine(ABC):
         """Something else to do with the model, between two steps, on the engine's thread. Raises QueueFullError."""
         return self.scheduler.aside(work)
 
-    def _request(self, prompt: Sequence[int], settings: Settings) -> Request:
+    def _request(self, prompt: Sequence[int], settings: Settings, seen: Seen | None = None) -> Request:
         """A request that waits for nothing but its turn. Raises PromptTooLongError, GrammarError, and RecipeError for
         ids that the model does not have: they would end everybody's answers."""
         if not prompt or min(prompt) < 0 or max(prompt) >= self.vocabulary:
             raise RecipeError.one("PROMPT-IDS", f"a prompt is token ids from 0 to {self.vocabulary - 1}, at least one")
+        if seen is not None and not self.sees:
+            raise RecipeError.one("ENGINE-BLIND", "this engine answers to text alone")
         guide = None
         if settings.grammar is not None:
             guide = self.grammars.guide(settings.grammar, settings.stop_ids, settings.grammar_after)
@@ -74,6 +83,7 @@ class BoardEngine(ABC):
             room=settings.room(len(prompt), self.context),
             sampler=Sampler(settings, prompt, self.vocabulary, self.device, guide),
             tokenizer=self.tokenizer,
+            seen=seen,
         )
 
 

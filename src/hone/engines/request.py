@@ -11,6 +11,7 @@ from hone.engines.base import Deliver, Finish, Piece, Settings
 from hone.engines.detokenize import Detokenizer
 from hone.engines.lora import Lora
 from hone.engines.sampling import Sampler, odds
+from hone.engines.seen import Seen
 
 
 class StopText:
@@ -37,7 +38,14 @@ class Request:
     """One prompt and what follows. `cache` belongs to this request until it shares one with others."""
 
     def __init__(
-        self, prompt: Sequence[int], settings: Settings, *, room: int, sampler: Sampler, tokenizer: Any
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        *,
+        room: int,
+        sampler: Sampler,
+        tokenizer: Any,
+        seen: Seen | None = None,
     ) -> None:
         self.unread: list[int] = list(prompt)
         self.settings = settings
@@ -48,12 +56,19 @@ class Request:
         self.stops = frozenset(settings.stop_ids)
         self.text = Detokenizer(tokenizer, skip_special_tokens=settings.skip_special_tokens)
         self.stop_text = StopText(settings.stop)
+        self.seen = seen
+        """Its pictures, until they are read."""
+        self.shift = seen.shift if seen is not None else 0
         self.lora: Lora | None = None
         self.cache: Any = None
         self.deliver: Deliver | None = None
         self.cancelled = False
         self.failed = False
         self.finish: Finish | None = None
+
+    def part(self, most: int) -> int:
+        """How many tokens are read next where so many may be: pictures and their prompt are read as a whole."""
+        return len(self.unread) if self.seen is not None else min(most, len(self.unread))
 
     def cancel(self) -> None:
         """Nobody wants the rest."""

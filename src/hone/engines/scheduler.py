@@ -188,7 +188,7 @@ class Scheduler:
         for request in list(self.reading):
             if left <= 0:
                 break
-            parts.append((request, min(left, share, len(request.unread))))
+            parts.append((request, request.part(min(left, share))))
             left -= parts[-1][1]
         self.reading.rotate(-len(parts))
         return parts

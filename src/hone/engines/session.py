@@ -9,6 +9,7 @@ from typing import Any
 from hone.dialogue.encoder import Encoder
 from hone.dialogue.message import Conversation, Message, Part
 from hone.dialogue.parse import StreamParser, parse
+from hone.dialogue.sight import shown_in
 from hone.engines.base import Engine, Finish, Settings, UnknownAdapterError
 from hone.errors import RecipeError
 
@@ -27,10 +28,12 @@ class Reply:
         self.text = ""
         self.tokens = 0
         self.finish: Finish | None = None
-        prompt = encoder.prompt(conversation)
+        shown = encoder.shown(conversation)
+        prompt = encoder.prompt(shown)
+        seen = seen_in(encoder, shown, prompt)
         self.inside_thought = opens_thought(encoder, prompt)
         self.prompt_tokens = len(prompt)
-        self._pieces = engine.generate(prompt, settings)
+        self._pieces = engine.generate(prompt, settings, *(() if seen is None else (seen,)))
 
     def __iter__(self) -> Iterator[Part]:
         parser = StreamParser(self.encoder.template, inside_thought=self.inside_thought)
@@ -45,6 +48,21 @@ class Reply:
     def message(self) -> Message:
         """The answer as a message of the conversation."""
         return parse(self.encoder.template, self.text, inside_thought=self.inside_thought)
+
+
+def seen_in(encoder: Encoder, shown: Conversation, prompt: list[int]) -> Any:
+    """The pictures of a conversation and of the prompt it became (`hone.engines.seen.Seen`), None where it has none.
+
+    Raises DataError for a picture that cannot be decoded.
+    """
+    media = [one.medium for one in shown_in(shown)]
+    if not media or encoder.viewer is None:
+        return None
+    import numpy as np
+
+    from hone.engines.seen import Seen
+
+    return Seen.of(encoder.viewer.seen(np.array(prompt, dtype=np.int32), np.array([len(prompt)]), media))
 
 
 def opens_thought(encoder: Encoder, prompt: list[int]) -> bool:

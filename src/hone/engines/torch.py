@@ -17,6 +17,7 @@ from hone.engines.quick_board import QuickBoard
 from hone.engines.readings import prompt_odds
 from hone.engines.request import Request
 from hone.engines.scheduler import Scheduler
+from hone.engines.seen import Seen
 from hone.engines.threads import give_back_threads
 from hone.models.speed.recognize import NotUnderstood
 
@@ -39,6 +40,7 @@ class TorchEngine(BoardEngine):
         board = _board(self.model, self.own)
         scheduler = Scheduler(board, kept, slots=slots, queue=queue)
         super().__init__(scheduler, tokenizer, self.model.config.get_text_config().vocab_size, self.model.device)
+        self.sees = isinstance(board, Board)
         self.adapters = Adapters(self.own, board, self.aside)
         give_back_threads()
 
@@ -62,10 +64,10 @@ class TorchEngine(BoardEngine):
         """What the model gives each token of a prompt after the first one. Raises QueueFullError."""
         return self.aside(lambda: prompt_odds(self.model, prompt, likeliest), adapter)
 
-    def _request(self, prompt: Sequence[int], settings: Settings) -> Request:
+    def _request(self, prompt: Sequence[int], settings: Settings, seen: Seen | None = None) -> Request:
         """Raises UnknownAdapterError too."""
         lora = self.adapters.named(settings.adapter)
-        request = super()._request(prompt, settings)
+        request = super()._request(prompt, settings, seen)
         request.lora = lora
         return request
 

@@ -34,7 +34,7 @@ def _viewer(recipe: Recipe, encoder: Encoder) -> Blind | Viewer:
     kind = str(found.config.get("model_type"))
     architecture = ARCHITECTURES.get(kind)
     if architecture is None:
-        return Blind(f"models of the kind {kind} cannot be trained on them yet (so far: {', '.join(ARCHITECTURES)})")
+        return Blind(f"models of the kind {kind} cannot be shown them yet (so far: {', '.join(ARCHITECTURES)})")
     if found.processor is None:
         return Blind("the model's folder has no preprocessor_config.json")
     family, words = encoder.template.media.family, dict(encoder.template.media.tokens)

@@ -20,6 +20,7 @@ from hone.models.tuners import attach
 from hone.models.value_head import add_value_head, load_value_head
 from hone.models.vocabulary import add_words, grow_model
 from hone.recipe import Recipe
+from hone.runs.seeing import seeing
 from hone.runs.template import choose_encoder, find_card
 from hone.runs.voices import Voices, first_card, named_adapters, without_adapters
 
@@ -44,6 +45,7 @@ def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE, by_n
         given=recipe.given,
         base=base_fingerprint(folder),
     )
+    encoder = seeing(recipe, encoder)
     engine = open_engine(recipe, tokenizer, slots=slots, queue=queue)
     session = Session(engine, encoder, load=Voices(recipe, engine, encoder).load if by_name else None)
     for name, place in named.items():

@@ -16,6 +16,7 @@ from hone.models.fingerprint import base_fingerprint
 from hone.models.source import find_source
 from hone.recipe import ModelSection, Recipe
 from hone.rundir import RunCard, read_card
+from hone.runs.seeing import seeing
 from hone.runs.template import choose_encoder
 
 NAMED = re.compile(r"([A-Za-z0-9][\w.:\-]{0,63})=(.+)")
@@ -83,4 +84,4 @@ class Voices:
         if tokenizer.get_vocab() != words.get_vocab():
             what = f"its template {card.template} needs tokens that the served model does not have"
             raise ModelError.one("ADAPTER-TEMPLATE", what, "", "serve it alone, without a name")
-        return found
+        return seeing(self.recipe, found)
