@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from hone.errors import MachineError, RecipeError
@@ -29,17 +31,19 @@ def check(repository: str) -> None:
 
 
 def send(folder: Path, repository: str, *, token: str | None) -> None:
-    """Send all files of the folder, in one commit; the repository is made where it is missing, as private or open as
-    its owner's new ones are. Raises MachineError, in whose words the token does not appear."""
+    """Send all files of the folder; the repository is made where it is missing: on Hugging Face's hub as private or
+    open as its owner's new ones are, on ModelScope private. Raises MachineError, in whose words the token does not
+    appear."""
     try:
         address = _to_modelscope(folder, repository) if _modelscope() else _to_hugging_face(folder, repository, token)
     except Exception as reason:  # each hub fails in its own ways
         text = f"{type(reason).__name__}: {reason}".splitlines()[0]
         for secret in filter(None, (token, os.environ.get("MODELSCOPE_API_TOKEN"))):
             text = text.replace(secret, "***")
+        program = "modelscope" if _modelscope() else "hf"
         raise MachineError.one(
             "HUB-PUSH", f"the model is whole in {folder} but could not be sent to {repository} ({text})", KEY,
-            f"see to the network and the token, then: hf upload {repository} {folder}",
+            f"see to the network and the token, then: {program} upload {repository} {folder}",
         ) from None  # fmt: skip
     say(f"the model is at {address}")
 
@@ -58,6 +62,10 @@ def _to_modelscope(folder: Path, repository: str) -> str:
 
     hub = HubApi()
     token = os.environ.get("MODELSCOPE_API_TOKEN")
-    hub.create_repo(repo_id=repository, repo_type="model", token=token, exist_ok=True)
-    hub.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=MESSAGE, token=token)
-    return f"https://modelscope.cn/models/{repository}"
+    # Its own defaults are a repository open to everyone, under a licence that nobody chose.
+    made = {"visibility": "private", "license": "Other"}
+    hub.create_repo(repo_id=repository, repo_type="model", token=token, exist_ok=True, **made)
+    with redirect_stdout(sys.stderr):  # it prints a report
+        hub.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=MESSAGE, token=token)
+    (folder / ".ms_upload_cache").unlink(missing_ok=True)  # by which it would go on after a failure
+    return f"{hub.endpoint}/models/{repository} (made private, if it is new)"
