@@ -26,7 +26,7 @@ class Reciter:
         self.ids = tokenizer.encode(text, add_special_tokens=False)
         self.tokenizer = tokenizer
 
-    def generate(self, prompt: Sequence[int], settings: Settings) -> Iterator[Piece]:
+    def generate(self, prompt: Sequence[int], settings: Settings, seen: Any = None) -> Iterator[Piece]:
         for number, token in enumerate(self.ids):
             yield Piece((token,), self.tokenizer.decode([token]), "stop" if number == len(self.ids) - 1 else None)
 

@@ -122,7 +122,7 @@ def test_what_agents_send_is_taken(client: Any) -> None:
         ({"extra_body": {"chat_template": "{{ 1 }}"}}, "chat_template"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
         ({"messages": [{"role": "judge", "content": "a"}]}, "messages[0].role"),
         ({"messages": [*HELLO, {"role": "tool", "content": "a"}]}, "messages"),
         ({"stream": True, "messages": [*HELLO, {"role": "assistant", "content": "a"}]}, "messages"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from hone.errors import HoneError, MachineError, RecipeError
 from hone.recipe import GeneratingSection
@@ -160,11 +160,16 @@ class Engine(Protocol):
     def vocabulary(self) -> int:
         """The ids of a prompt are below it."""
 
-    def generate(self, prompt: Sequence[int], settings: Settings) -> Iterator[Piece]:
+    @property
+    def sees(self) -> bool:
+        """Whether a prompt may have pictures."""
+
+    def generate(self, prompt: Sequence[int], settings: Settings, seen: Any = None) -> Iterator[Piece]:
         """The answer to a prompt of token ids, piece by piece; closing the iterator (or dropping it) cancels it.
 
+        `seen` is the prompt's pictures (`hone.engines.seen.Seen`).
         Raises PromptTooLongError and QueueFullError at once, before the first piece.
         """
 
-    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Deliver) -> Ticket:
+    def submit(self, prompt: Sequence[int], settings: Settings, deliver: Deliver, seen: Any = None) -> Ticket:
         """Take a request on and come back at once; `deliver` is called from another thread. Raises as `generate`."""

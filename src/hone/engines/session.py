@@ -33,7 +33,7 @@ class Reply:
         seen = seen_in(encoder, shown, prompt)
         self.inside_thought = opens_thought(encoder, prompt)
         self.prompt_tokens = len(prompt)
-        self._pieces = engine.generate(prompt, settings, *(() if seen is None else (seen,)))
+        self._pieces = engine.generate(prompt, settings, seen)
 
     def __iter__(self) -> Iterator[Part]:
         parser = StreamParser(self.encoder.template, inside_thought=self.inside_thought)

@@ -54,7 +54,7 @@ def measured(medium: Media, root: Path, *, outside: bool = False) -> Measured:
     if medium.kind != "image":
         return Measured(medium.kind, size)
     with io.BytesIO(found) if isinstance(found, bytes) else found.open("rb") as stream:
-        form, width, height = _header(stream, _name(medium))
+        form, width, height = header(stream, _name(medium))
     if width * height > MOST_PIXELS:
         what = f"the image {_name(medium)} has {width:,} x {height:,} pixels, more than {MOST_PIXELS:,}"
         raise MediaFault("IMAGE-TOO-LARGE", what)
@@ -109,18 +109,19 @@ def _inline(source: str, kind: str) -> bytes:
         raise MediaFault("MEDIA-BROKEN", f"the data URL of the {kind} is not valid base64") from None
 
 
-def _header(stream: BinaryIO, name: str) -> tuple[str, int, int]:
+def header(stream: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) -> tuple[str, int, int]:
+    """Format, width and height of a picture in one of these formats; nothing is decoded. Raises MediaFault."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(stream, formats=FORMATS) as image:
+            with Image.open(stream, formats=formats) as image:
                 return str(image.format), image.width, image.height
     except Image.DecompressionBombError:
         raise MediaFault("IMAGE-TOO-LARGE", f"the image {name} has more pixels than may be opened") from None
     except Exception:  # whatever a decoder stumbles over in a damaged file, its words may hold parts of the file
-        raise MediaFault("IMAGE-BROKEN", f"{name} is no image that can be read ({', '.join(FORMATS)})") from None
+        raise MediaFault("IMAGE-BROKEN", f"{name} is no image that can be read ({', '.join(formats)})") from None
 
 
 def _name(medium: Media) -> str:

@@ -17,13 +17,16 @@ LOOK = 0.25
 class Arrivals:
     """The answers to one prompt. Asking happens at once, so that a refusal comes before the first byte."""
 
-    def __init__(self, engine: Any, prompt: Sequence[int], settings: Sequence[Settings], tally: Tally) -> None:
+    def __init__(
+        self, engine: Any, prompt: Sequence[int], settings: Sequence[Settings], tally: Tally, seen: Any = None
+    ) -> None:
         self.tally = tally
         self.began, self.first, self.written = time.monotonic(), 0.0, 0
         self.loop = asyncio.get_running_loop()
         self.queue: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
         self.left = len(settings)
-        self.tickets = engine.submit_all(prompt, settings, [self._receiver(place) for place in range(self.left)])
+        receivers = [self._receiver(place) for place in range(self.left)]
+        self.tickets = engine.submit_all(prompt, settings, receivers, seen)
         tally.prompt_tokens += len(prompt)
 
     def _receiver(self, place: int) -> Callable[[Piece | Exception], None]:

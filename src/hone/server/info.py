@@ -16,7 +16,7 @@ def info_of(service: Service) -> dict[str, Any]:
         "model": service.name,
         "models": [service.name, *service.session.encoders],
         "template": getattr(template, "name", ""),
-        "sees": bool(getattr(service, "sees", False)),
+        "sees": service.sees,
         "tools": getattr(template, "tools", None) is not None or bool(getattr(template, "describes", False)),
         "thinks": getattr(template, "thinking", None) is not None,
         "context": service.session.engine.context,

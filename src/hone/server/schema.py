@@ -47,6 +47,8 @@ def closed(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
 
 FLAG = maybe({"type": "boolean"})
 PART = {"anyOf": [record(("type", name), **{"type": {"const": name}, name: TEXT}) for name in ("text", "refusal")]}
+PICTURE = record(("url",), url=TEXT, detail={"enum": [None, "auto", "high"]})
+PART["anyOf"].append(record(("type", "image_url"), type={"const": "image_url"}, image_url=PICTURE))
 CONTENT: Schema = {"anyOf": [TEXT, {"type": "array", "items": PART}]}
 FUNCTION = record(
     ("name",),

@@ -21,6 +21,7 @@ from hone.models.value_head import value_head
 from hone.server.answers import Answer, usage_of
 from hone.server.arrivals import Arrivals
 from hone.server.fields import Body, check_names, flag, token_ids, whole
+from hone.server.pictures import Gallery, Look
 from hone.server.refusal import RefusedError, refusal_of
 from hone.server.sampling import NAMES, read_logprobs, read_settings, several, streaming
 from hone.server.shape import calls_grammar, read_choice, read_format
@@ -59,6 +60,7 @@ class Ask:
     echo: str | None = None
     told: tuple[Odds, ...] = ()
     logprobs: bool = False
+    seen: Any = None
 
 
 class Service:
@@ -75,6 +77,7 @@ class Service:
         self.loading = asyncio.Lock()
         self.encoding = asyncio.Lock()
         self.tally = Tally()
+        self.gallery = Gallery(sees=self.engine.sees)
 
     def check_mode(self, *, scores: bool) -> None:
         """A reward model scores, any other one answers. Raises RefusedError."""
@@ -82,6 +85,11 @@ class Service:
         if rewards is not scores:
             what = "this is a reward model: it does not answer" if rewards else "only a reward model gives scores"
             raise RefusedError(what, status=405)
+
+    @property
+    def sees(self) -> bool:
+        """Whether a request may have pictures."""
+        return not self.gallery.blindness(self.encoder)
 
     async def read_chat(self, body: Body) -> Ask:
         """Raises RefusedError, and what the encoder raises."""
@@ -91,10 +99,11 @@ class Service:
         tools, must_call = read_choice(body, read_tools(body.get("tools")))
         if tools and template.tools is None and not getattr(template, "describes", False):
             raise RefusedError("this model's template knows no tools", "tools")
-        conversation = read_conversation(body.get("messages"), tools)
+        messages, look = body.get("messages"), Look(self.gallery.blindness(encoder))
+        conversation = await self.gallery.read(messages, lambda: read_conversation(messages, tools, look))
         grammar = calls_grammar(template, tools) if must_call else read_format(body, tools)
         settings = replace(read_settings(body, settings, self.vocabulary), logprobs=read_logprobs(body))
-        prompt = await self._encoded(encoder, conversation)
+        prompt, seen = await self._encoded(encoder, conversation)
         inside = opens_thought(encoder, prompt)
         if grammar is not None:
             after = template.words.thought[1].strip() if inside else ""
@@ -109,6 +118,7 @@ class Service:
             inside_thought=inside,
             tools=bool(tools),
             one_call=not flag(body, "parallel_tool_calls", True),
+            seen=seen,
         )
 
     async def read_plain(self, body: Body) -> Ask:
@@ -172,7 +182,7 @@ class Service:
 
     def ask(self, ask: Ask) -> Arrivals:
         """Hand it to the engine. Raises PromptTooLongError and QueueFullError."""
-        return Arrivals(self.engine, ask.prompt, ask.settings, self.tally)
+        return Arrivals(self.engine, ask.prompt, ask.settings, self.tally, ask.seen)
 
     async def whole(self, ask: Ask, arrivals: Arrivals) -> dict[str, Any]:
         """The answer in one piece."""
@@ -205,9 +215,12 @@ class Service:
             arrivals.cancel()
         yield "data: [DONE]\n\n"
 
-    async def _encoded(self, encoder: Encoder, conversation: Conversation) -> list[int]:
+    async def _encoded(self, encoder: Encoder, conversation: Conversation) -> tuple[list[int], Any]:
+        """The ids of a prompt, and what the engine is given beside them for its pictures."""
+        shown = encoder.shown(conversation)
         async with self.encoding:  # an encoder remembers texts; one thread at a time
-            return await asyncio.to_thread(encoder.prompt, conversation)
+            prompt = await asyncio.to_thread(encoder.prompt, shown)
+        return prompt, await self.gallery.seen(encoder, shown, prompt) if shown is not conversation else None
 
     async def _check(self, settings: Settings, param: str) -> None:
         grammars = self.engine.grammars

@@ -6,19 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hone.dialogue.message import Conversation, Message, Part, Text, Thought, ToolCall, one_message
+from hone.dialogue.message import Conversation, Media, Message, Part, Text, Thought, ToolCall, one_message
+from hone.server.pictures import Look
 from hone.server.refusal import RefusedError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+DETAILS = (None, "auto", "high")
+"""How closely a picture is looked at: as closely as the recipe's `image_max_pixels` lets."""
 BETWEEN = Text("\n\n")
 """What stands between messages that follow each other from the same side."""
 
 
-def read_conversation(messages: Any, tools: Sequence[Mapping[str, Any]]) -> Conversation:
-    """The conversation of a request. Raises RefusedError with the place as its parameter."""
+def read_conversation(messages: Any, tools: Sequence[Mapping[str, Any]], look: Look | None = None) -> Conversation:
+    """The conversation of a request, pictures read by `look`. Raises RefusedError with the place as its parameter."""
+    look = look or Look()
     if not isinstance(messages, list) or not messages:
         raise RefusedError("`messages` must be a list with at least one message", "messages")
-    read = [_message(one, f"messages[{place}]") for place, one in enumerate(messages)]
+    read = [_message(one, f"messages[{place}]", look) for place, one in enumerate(messages)]
     merged = _merged(read)
     for place, message in enumerate(merged):
         if message.role == "system" and place:
@@ -51,11 +55,13 @@ def read_tools(given: Any) -> list[Mapping[str, Any]]:
     return given
 
 
-def _message(given: Any, where: str) -> Message:
+def _message(given: Any, where: str, look: Look) -> Message:
     role = given.get("role") if isinstance(given, dict) else None
     if role not in ROLES:
         raise RefusedError(f"a message must have one of the roles {', '.join(ROLES)}", f"{where}.role")
-    parts = _content(given.get("content"), f"{where}.content")
+    parts = _content(given.get("content"), f"{where}.content", look)
+    if role != "user" and any(isinstance(part, Media) for part in parts):
+        raise RefusedError("only messages from the user may have pictures", f"{where}.content")
     if role == "assistant":
         return Message("assistant", _answered(given, parts, where))
     if given.get("content") is None:
@@ -63,21 +69,32 @@ def _message(given: Any, where: str) -> Message:
     return Message("system" if role == "developer" else role, tuple(parts))
 
 
-def _content(content: Any, where: str) -> list[Part]:
+def _content(content: Any, where: str, look: Look) -> list[Part]:
     if content is None:
         return []
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list):
         raise RefusedError("content must be text or a list of parts", where)
-    return [_part(part, f"{where}[{place}]") for place, part in enumerate(content)]
+    return [_part(part, f"{where}[{place}]", look) for place, part in enumerate(content)]
 
 
-def _part(part: Any, where: str) -> Text:
+def _part(part: Any, where: str, look: Look) -> Part:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "refusal") and isinstance(part.get(kind), str):
         return Text(part[kind])
-    raise RefusedError("only parts of type `text` are supported", where)
+    if kind == "image_url":
+        return _picture(part.get("image_url"), f"{where}.image_url", look)
+    raise RefusedError("only parts of the types `text` and `image_url` are supported", where)
+
+
+def _picture(given: Any, where: str, look: Look) -> Media:
+    url = given.get("url") if isinstance(given, dict) else None
+    if not isinstance(url, str):
+        raise RefusedError("`image_url` must be an object with a `url`", where)
+    if given.get("detail") not in DETAILS:
+        raise RefusedError("`detail` is supported only as auto or high", f"{where}.detail", code="unsupported_value")
+    return look(url, where)
 
 
 def _answered(given: Mapping[str, Any], said: list[Part], where: str) -> tuple[Part, ...]:
