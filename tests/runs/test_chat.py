@@ -81,7 +81,11 @@ def test_commands_are_obeyed_and_messages_may_have_several_lines(chat: Chat, mod
         "first\n  second",
         "third \nfourth",
     ]
-    for words in ("Pictures cannot", "There is no command /nothing", "how the model should behave"):
+    for words in (
+        "No picture can be shown here: this model reads text alone",
+        "There is no command /nothing",
+        "how the model should behave",
+    ):
         assert words in done.stderr
 
 

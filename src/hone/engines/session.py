@@ -94,6 +94,13 @@ class Session:
             raise UnknownAdapterError.one("ADAPTER-NAME", f"no adapter {adapter!r} is loaded", "", "load it first")
         return found
 
+    def blindness(self, adapter: str | None = None) -> str:
+        """Why no pictures can be shown to an adapter, or to the model itself; empty where they can."""
+        viewer = self.encoder_of(adapter).viewer
+        if viewer is None or not viewer.ids:
+            return str(getattr(viewer, "reason", "this model reads text alone"))
+        return "" if self.engine.sees else "this engine answers to text alone"
+
     def load_adapter(self, name: str, folder: Path) -> None:
         """Answer with it whoever asks for this name. Raises ModelError, RecipeError, QueueFullError."""
         if self._load is None:

@@ -9,6 +9,7 @@ from itertools import count
 from hone.dialogue.message import Conversation
 from hone.engines.base import PromptTooLongError, Settings
 from hone.engines.session import Session
+from hone.errors import DataError
 from hone.log import say
 from hone.recipe import Recipe, read_recipe
 from hone.runs.chat_commands import Talk, joined, obey
@@ -43,7 +44,7 @@ def settings_of(recipe: Recipe, stop_ids: Sequence[int]) -> Settings:
 
 def talk(session: Session, settings: Settings, writer: Writer) -> None:
     """Answer message by message until `exit` or the end of the input; Ctrl-C at the prompt is left to the caller."""
-    said = Talk(adapters=tuple(session.encoders), adapter=next(iter(session.encoders), None))
+    said = Talk(adapters=tuple(session.encoders), adapter=next(iter(session.encoders), None), blind=session.blindness)
     turns = count()
     for line in _messages(writer, said):
         asked = said.asked(line)
@@ -56,8 +57,12 @@ def talk(session: Session, settings: Settings, writer: Writer) -> None:
         except PromptTooLongError as fault:
             say(f"{fault}; or `clear` the conversation")
             continue
+        except DataError as fault:
+            said.pictures = ()
+            say(str(fault))
+            continue
         writer.answer(reply)
-        said.history = (*asked, reply.message)
+        said.history, said.pictures = (*asked, reply.message), ()
 
 
 def _messages(writer: Writer, said: Talk) -> Iterator[str]:

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hone.dialogue.message import Message, Text, Thought
+from hone.dialogue.message import Media, Message, Text, Thought
 from hone.log import say
+from hone.media.open import MediaFault
+from hone.runs.chat_pictures import as_part, read_picture
 
 HELP = """\
 /system TEXT   how the model should behave; without a text it is taken away
 /clear         forget the conversation (also: clear)
 /adapter NAME  answer with this adapter (`/adapter off`: with the model itself); without a name they are listed
+/image FILE    show a picture with the next question
 /save FILE     write the conversation as JSON
 /help          this list
 /exit          leave (also: exit)
@@ -24,17 +27,22 @@ BLOCK = '"""'
 
 @dataclass
 class Talk:
-    """What was said so far, and who answers. `over` is true once the user has left."""
+    """What was said so far, and who answers. `over` is true once the user has left.
+
+    `pictures` wait for the next question; `blind` says why an adapter, or the model itself, can be shown none.
+    """
 
     system: str = ""
     history: tuple[Message, ...] = ()
     over: bool = False
     adapters: tuple[str, ...] = ()
     adapter: str | None = None
+    pictures: tuple[Media, ...] = ()
+    blind: Callable[[str | None], str] = lambda _adapter: ""
 
     def asked(self, text: str) -> tuple[Message, ...]:
-        """The messages with a new question."""
-        return (*self.history, Message("user", (Text(text),)))
+        """The messages with a new question, and the pictures that wait for it."""
+        return (*self.history, Message("user", (*self.pictures, Text(text))))
 
     def whole(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The same with the system prompt before them."""
@@ -83,7 +91,7 @@ def _until_closed(ask: Callable[[str | None], str]) -> list[str]:
 
 
 def _clear(talk: Talk, _rest: str) -> None:
-    talk.history = ()
+    talk.history = talk.pictures = ()
     say("The conversation is forgotten.")
 
 
@@ -103,6 +111,19 @@ def _adapter(talk: Talk, rest: str) -> None:
         say(f"Answers come from {f'the adapter {rest}' if talk.adapter else 'the model itself'} now.")
     else:
         say(f"There is no adapter {rest}; there are {', '.join(talk.adapters)}.")
+
+
+def _image(talk: Talk, rest: str) -> None:
+    reason = talk.blind(talk.adapter)
+    if reason or not rest:
+        say(f"No picture can be shown here: {reason}." if reason else "Name a file: /image picture.png")
+        return
+    try:
+        talk.pictures = (*talk.pictures, read_picture(rest))
+    except MediaFault as fault:
+        say(f"No picture was taken: {fault.what}.")
+    else:
+        say(f"The next question has {len(talk.pictures)} picture{'s' * (len(talk.pictures) > 1)}.")
 
 
 def _save(talk: Talk, rest: str) -> None:
@@ -129,7 +150,9 @@ def _written(message: Message) -> dict[str, object]:
         for one in message.calls
     ]
     more = {"reasoning_content": thought, "tool_calls": calls}
-    return {"role": message.role, "content": message.text, **{key: value for key, value in more.items() if value}}
+    pictures = [as_part(part) for part in message.parts if isinstance(part, Media)]
+    said = [*pictures, {"type": "text", "text": message.text}] if pictures else message.text
+    return {"role": message.role, "content": said, **{key: value for key, value in more.items() if value}}
 
 
 def _leave(talk: Talk, _rest: str) -> None:
@@ -140,7 +163,7 @@ COMMANDS: dict[str, Callable[[Talk, str], None]] = {
     "/clear": _clear,
     "/system": _system,
     "/save": _save,
-    "/image": lambda _talk, _rest: say("Pictures cannot be shown to a model in the terminal yet."),
+    "/image": _image,
     "/adapter": _adapter,
     "/help": lambda _talk, _rest: say(HELP),
     "/exit": _leave,

@@ -31,18 +31,11 @@ Result = TypeVar("Result")
 
 
 class Gallery:
-    """Reads and decodes pictures away from the thread that answers everybody. `sees`: whether the engine takes them."""
+    """Reads and decodes pictures away from the thread that answers everybody."""
 
-    def __init__(self, *, sees: bool) -> None:
-        self.sees = sees
+    def __init__(self) -> None:
         self._readers = ThreadPoolExecutor(READERS, "hone-read")
         self._decoders = ThreadPoolExecutor(DECODERS, "hone-decode")
-
-    def blindness(self, encoder: Encoder) -> str:
-        """Why pictures cannot be shown to whoever is spoken to so; empty where they can."""
-        if encoder.viewer is not None and encoder.viewer.ids:
-            return "" if self.sees else "this engine answers to text alone"
-        return str(getattr(encoder.viewer, "reason", "this model reads text alone"))
 
     async def read(self, messages: Any, work: Callable[[], Result]) -> Result:
         """Do the reading of these messages, in another thread where it may take time."""

@@ -77,7 +77,7 @@ class Service:
         self.loading = asyncio.Lock()
         self.encoding = asyncio.Lock()
         self.tally = Tally()
-        self.gallery = Gallery(sees=self.engine.sees)
+        self.gallery = Gallery()
 
     def check_mode(self, *, scores: bool) -> None:
         """A reward model scores, any other one answers. Raises RefusedError."""
@@ -89,7 +89,7 @@ class Service:
     @property
     def sees(self) -> bool:
         """Whether a request may have pictures."""
-        return not self.gallery.blindness(self.encoder)
+        return not self.session.blindness()
 
     async def read_chat(self, body: Body) -> Ask:
         """Raises RefusedError, and what the encoder raises."""
@@ -99,7 +99,7 @@ class Service:
         tools, must_call = read_choice(body, read_tools(body.get("tools")))
         if tools and template.tools is None and not getattr(template, "describes", False):
             raise RefusedError("this model's template knows no tools", "tools")
-        messages, look = body.get("messages"), Look(self.gallery.blindness(encoder))
+        messages, look = body.get("messages"), Look(self.session.blindness(settings.adapter))
         conversation = await self.gallery.read(messages, lambda: read_conversation(messages, tools, look))
         grammar = calls_grammar(template, tools) if must_call else read_format(body, tools)
         settings = replace(read_settings(body, settings, self.vocabulary), logprobs=read_logprobs(body))
