@@ -229,9 +229,13 @@ def test_a_tensor_in_two_shards_is_refused(folder: Path) -> None:
 # H07
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer_config.json", "generation_config.json", "preprocessor_config.json"]
+)
 def test_a_model_that_brings_code_is_refused_and_the_code_not_run(folder: Path, tmp_path: Path, file: str) -> None:
     (folder / "modeling_x.py").write_text(f"import os; os.mkdir({str(tmp_path / 'canary')!r})\n")
+    if not (folder / file).exists():
+        (folder / file).write_text("{}")
     change(folder / file, auto_map={"AutoModelForCausalLM": "modeling_x.X", "AutoTokenizer": ["modeling_x.X", None]})
     section = ModelSection(model_name_or_path=str(folder))
     for act in (lambda: load(folder), lambda: load_tokenizer(section)):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,30 @@ def test_a_tokenizer_of_absurd_size_is_not_read(folder: Path) -> None:
 def test_no_model_is_an_error_that_says_so() -> None:
     with pytest.raises(ModelError, match="no model is named"):
         load_tokenizer(ModelSection())
+
+
+@pytest.mark.parametrize(("content", "number", "read"), [("", 411, None), ("<|pad|>", 411, 0), ("<far>", 10**6, 415)])
+def test_an_added_word_that_is_read_with_another_id_is_refused(
+    folder: Path, content: str, number: int, read: int | None
+) -> None:
+    said = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    said["added_tokens"].append({**said["added_tokens"][0], "content": content, "id": number})
+    (folder / "tokenizer.json").write_text(json.dumps(said), "utf-8")
+    with pytest.raises(ModelError, match=rf"TOKENIZER.*'{re.escape(content)}' has the id {number}.* read as {read}"):
+        load_tokenizer(section(folder))
+
+
+def test_a_pattern_that_gives_up_on_simple_texts_is_refused(folder: Path) -> None:
+    said = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    said["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    (folder / "tokenizer.json").write_text(json.dumps(said), "utf-8")
+    with pytest.raises(ModelError, match="the pattern that cuts words gives up") as caught:
+        load_tokenizer(section(folder))
+    assert caught.value.exit_code == 4
+
+
+def test_a_long_text_is_read_within_a_second(folder: Path) -> None:
+    tokenizer = load_tokenizer(section(folder))
+    began = time.process_time()
+    assert len(tokenizer("word 12, " * 11_000).input_ids) > 11_000
+    assert time.process_time() - began < 1

@@ -9,6 +9,7 @@ from hone.errors import ModelError
 from hone.models.gguf import find_gguf, load_gguf_tokenizer
 from hone.models.preflight import code_faults, read_config
 from hone.models.source import Source, find_source
+from hone.models.tokenizer_probe import check_words
 
 if TYPE_CHECKING:
     from hone.recipe import ModelSection
@@ -43,6 +44,7 @@ def load_tokenizer(model: ModelSection) -> Any:
         ) from reason  # fmt: skip
     if not tokenizer.is_fast:
         raise ModelError.one("TOKENIZER", "the model has no fast tokenizer", str(source.path), "add its tokenizer.json")
+    check_words(tokenizer, source.path / "tokenizer.json")
     return tokenizer
 
 
