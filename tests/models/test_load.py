@@ -260,8 +260,10 @@ def test_what_is_not_a_model_is_named(folder: Path, tmp_path: Path) -> None:
     (adapter / "config.json").rename(adapter / "adapter_config.json")
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))
     (bare / "model.safetensors").unlink()
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
     for place, said in (
         (empty, r"no config\.json"),
+        (packed, r"no config\.json"),
         (adapter, "this is an adapter"),
         (bare, r"holds no model\.safetensors"),
         (tmp_path / "nowhere", "no such folder"),

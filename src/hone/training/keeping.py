@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from hone.errors import CheckpointError
@@ -46,7 +47,12 @@ class KeepingTrainer(Trainer, ABC):
                 return self._take_up(checkpoint, state)
             _need_optimizer(checkpoint)
             self.add_callback(TakeUp(self, checkpoint))
-        return super().train(resume_from_checkpoint, *rest, **more)
+        try:
+            return super().train(resume_from_checkpoint, *rest, **more)
+        except UnpicklingError:
+            what = "a file of optimizer, schedule or random numbers holds more than numbers, and is not opened"
+            fix = "go on from a checkpoint that you trust, or begin anew with overwrite_output_dir: true"
+            raise CheckpointError.one("PICKLE-REFUSED", what, str(checkpoint), fix) from None
 
     def _take_up(self, checkpoint: Path, state: TrainerState) -> TrainOutput:
         self.state = state
