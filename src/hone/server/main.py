@@ -7,13 +7,14 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hone.errors import MachineError, RecipeError
 from hone.log import say
 from hone.recipe import read_recipe
+from hone.server.sources import Sources
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DRAIN = 10
@@ -36,6 +37,8 @@ class Place:
     origins: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     """Where adapters may be loaded from while the server runs."""
+    sources: Sources = field(default_factory=Sources)
+    """Where pictures may be taken from."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Place:
@@ -56,6 +59,7 @@ class Place:
             hosts=(*LOOPBACK, *named) if host in LOOPBACK else named,
             origins=_list(environment.get("API_ORIGINS", "")),
             folders=tuple(map(_folder, filter(None, environment.get("API_ADAPTER_FOLDERS", "").split(",")))),
+            sources=Sources.of(environment),
         )
 
 
@@ -84,7 +88,7 @@ def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> i
     session = open_session(recipe, slots=place.slots, queue=place.queue, by_name=True)
     if place.name in session.encoders:
         raise RecipeError.one("ENV-NAME", f"an adapter has the model's own name {place.name}", "API_MODEL_NAME")
-    service = Service(session, settings_of(recipe, session.encoder.stop_ids), place.name, place.folders)
+    service = Service(session, settings_of(recipe, session.encoder.stop_ids), place.name, place.folders, place.sources)
     app = make_app(service, Door(place.key, place.hosts, place.origins), root_path=place.root_path, pages=pages)
     _welcome(place, listening, page=pages is not None)
     config = uvicorn.Config(

@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,11 +18,14 @@ from hone.engines.session import seen_in
 from hone.errors import DataError
 from hone.media.open import MediaFault, header
 from hone.server.refusal import RefusedError
+from hone.server.sources import Sources
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 """Of an animation the first picture is shown."""
 MOST = 32
 """Pictures in one request."""
+MOST_BYTES, SECONDS = 40 * 2**20, 10.0
+"""Of all pictures of a request that are not in it, and for fetching them."""
 MOST_PIXELS = 25_000_000
 """Of one picture: decoded in colour with transparency 95 MiB."""
 READERS, DECODERS = 4, 2
@@ -54,11 +58,12 @@ class Gallery:
 
 
 class Look:
-    """The pictures of one request, one after the other; `blind` says why there can be none."""
+    """The pictures of one request, one after the other; `blind` says why there can be none, `sources` where they may
+    come from besides the request itself."""
 
-    def __init__(self, blind: str = "this model reads text alone") -> None:
-        self.blind = blind
-        self.count = 0
+    def __init__(self, blind: str = "this model reads text alone", sources: Sources | None = None) -> None:
+        self.blind, self.sources = blind, sources or Sources()
+        self.count, self.left, self.until = 0, MOST_BYTES, time.monotonic() + SECONDS
 
     def __call__(self, url: str, where: str) -> Media:
         """The picture at an address. Raises RefusedError with its place."""
@@ -67,12 +72,11 @@ class Look:
         self.count += 1
         if self.count > MOST:
             raise RefusedError(f"a request may have {MOST} pictures at most", where)
-        if url[:5].lower() != "data:":
-            raise RefusedError(
-                "pictures are taken as data URLs only (data:image/png;base64,…)", where, status=403,
-                code="media_not_allowed",
-            )  # fmt: skip
-        return checked(inline(url, where), where)
+        if url[:5].lower() == "data:":
+            return checked(inline(url, where), where)
+        found = self.sources.taken(url, where, until=self.until, most=self.left)
+        self.left -= len(found)
+        return checked(found, where)
 
 
 def has_pictures(messages: Any) -> bool:

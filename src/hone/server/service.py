@@ -25,6 +25,7 @@ from hone.server.pictures import Gallery, Look
 from hone.server.refusal import RefusedError, refusal_of
 from hone.server.sampling import NAMES, read_logprobs, read_settings, several, streaming
 from hone.server.shape import calls_grammar, read_choice, read_format
+from hone.server.sources import Sources
 from hone.server.tally import Tally
 from hone.server.texts import Continuation
 from hone.server.wire import read_conversation, read_tools
@@ -64,9 +65,18 @@ class Ask:
 
 
 class Service:
-    """A session and the name its model is served under; `folders`: where adapters may be loaded from while it runs."""
+    """A session and the name its model is served under; `folders`: where adapters may be loaded from while it runs,
+    `sources`: where pictures may be taken from."""
 
-    def __init__(self, session: Session, settings: Settings, name: str, folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        name: str,
+        folders: Sequence[Path] = (),
+        sources: Sources | None = None,
+    ) -> None:
+        self.sources = sources or Sources()
         self.session, self.settings, self.name = session, settings, name
         self.folders = tuple(folders)
         self.engine: Any = session.engine
@@ -99,7 +109,7 @@ class Service:
         tools, must_call = read_choice(body, read_tools(body.get("tools")))
         if tools and template.tools is None and not getattr(template, "describes", False):
             raise RefusedError("this model's template knows no tools", "tools")
-        messages, look = body.get("messages"), Look(self.session.blindness(settings.adapter))
+        messages, look = body.get("messages"), Look(self.session.blindness(settings.adapter), self.sources)
         conversation = await self.gallery.read(messages, lambda: read_conversation(messages, tools, look))
         grammar = calls_grammar(template, tools) if must_call else read_format(body, tools)
         settings = replace(read_settings(body, settings, self.vocabulary), logprobs=read_logprobs(body))
