@@ -158,6 +158,11 @@ function drawPictures() {
   );
 }
 
+async function addPictures(files) {
+  pictures.push(...(await Promise.all(files.map(dataUrl))));
+  drawPictures();
+}
+
 const dataUrl = (file) =>
   new Promise((done, failed) => {
     const reader = new FileReader();
@@ -230,8 +235,14 @@ function listen() {
   $("latest").onclick = toEnd;
   $("picture").onclick = () => $("file").click();
   $("file").onchange = async () => {
-    pictures.push(...(await Promise.all([...$("file").files].map(dataUrl))));
-    drawPictures();
+    await addPictures([...$("file").files]);
+    $("file").value = "";
+  };
+  $("ask").onpaste = (event) => {
+    const found = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+    if (!facts?.sees || !found.length) return;
+    event.preventDefault();
+    void addPictures(found);
   };
 }
 
