@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from hone.dialogue.message import Conversation, Media, Message, Text
 from hone.dialogue.records import Chat
 from hone.engines.base import Settings
 from hone.engines.session import Session, seen_in
+from hone.errors import DataError
 from hone.recipe import Recipe
 from hone.runs.encoding import encoding_of
 from hone.runs.session import open_session
@@ -124,3 +127,17 @@ def test_another_picture_gets_another_answer_and_bytes_are_the_same_as_the_file(
 
     one, other = (shown.paths[1][place].read_bytes() for place in (0, 1))
     assert said(Media("image", one)) == said(Media("image", shown.paths[1][0].name)) != said(Media("image", other))
+
+
+def test_a_model_whose_processor_is_broken_is_still_asked_with_text(
+    seeing_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(seeing_model("qwen2_vl"), tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "NoSuchOne"}))
+    session = open_session(recipe_of(folder, "qwen2_vl", tmp_path))
+    assert "Pictures cannot be shown to this model" in capsys.readouterr().err
+    assert session.blindness() == "its image processor cannot be loaded"
+    list(reply := session.say(Conversation((Message("user", (Text("Which?"),)),)), GREEDY))
+    assert reply.tokens == LENGTH
+    with pytest.raises(DataError, match="its image processor cannot be loaded"):
+        session.say(Conversation((Message("user", (Media("image", b"a"),)),)), GREEDY)

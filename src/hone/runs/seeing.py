@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hone.dialogue.encoder import Encoder
+from hone.errors import ModelError
+from hone.log import say
 from hone.media.architectures import ARCHITECTURES
 from hone.media.expand import Grounds
 from hone.media.viewer import Blind, Viewer
@@ -22,9 +24,16 @@ PAIRS = (
 """What a processor and a vision config call the same number."""
 
 
-def seeing(recipe: Recipe, encoder: Encoder) -> Encoder:
-    """The encoder with what sees pictures. Raises ModelError for a processor that is broken."""
-    return encoder.seeing(_viewer(recipe, encoder))
+def seeing(recipe: Recipe, encoder: Encoder, *, needed: bool = True) -> Encoder:
+    """The encoder with what sees pictures. Raises ModelError for a processor that is broken, where it is `needed`;
+    else that is told, and the model is asked with text alone."""
+    try:
+        return encoder.seeing(_viewer(recipe, encoder))
+    except ModelError as fault:
+        if needed:
+            raise
+        say(f"Pictures cannot be shown to this model: {fault}")
+        return encoder.seeing(Blind("its image processor cannot be loaded"))
 
 
 def _viewer(recipe: Recipe, encoder: Encoder) -> Blind | Viewer:

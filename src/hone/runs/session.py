@@ -45,7 +45,7 @@ def open_session(recipe: Recipe, *, slots: int = SLOTS, queue: int = QUEUE, by_n
         given=recipe.given,
         base=base_fingerprint(folder),
     )
-    encoder = seeing(recipe, encoder)
+    encoder = seeing(recipe, encoder, needed=False)
     engine = open_engine(recipe, tokenizer, slots=slots, queue=queue)
     session = Session(engine, encoder, load=Voices(recipe, engine, encoder).load if by_name else None)
     for name, place in named.items():

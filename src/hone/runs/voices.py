@@ -84,4 +84,4 @@ class Voices:
         if tokenizer.get_vocab() != words.get_vocab():
             what = f"its template {card.template} needs tokens that the served model does not have"
             raise ModelError.one("ADAPTER-TEMPLATE", what, "", "serve it alone, without a name")
-        return seeing(self.recipe, found)
+        return seeing(self.recipe, found, needed=False)

@@ -26,8 +26,8 @@ MOST = 32
 """Pictures in one request."""
 MOST_BYTES, SECONDS = 40 * 2**20, 10.0
 """Of all pictures of a request that are not in it, and for fetching them."""
-MOST_PIXELS = 25_000_000
-"""Of one picture: decoded in colour with transparency 95 MiB."""
+MOST_PIXELS = 20_000_000
+"""Of one picture: decoding it takes up to 170 MiB."""
 READERS, DECODERS = 4, 2
 """How many requests' pictures are read, and how many decoded, at the same time; each of these takes memory."""
 
