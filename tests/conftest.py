@@ -7,6 +7,7 @@ import copy
 import functools
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -229,3 +230,47 @@ def serve() -> Callable[[Any], Any]:
             thread.join(15)
 
     return serving
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`warm(words, typed="hi\\n")` runs a command of Hone in a child of this process, which has imported what is heavy
+    already: a process of its own in all but the ten seconds that a start takes."""
+    if not hasattr(os, "fork"):
+        pytest.skip("children are made by fork")
+    import torch
+
+    import hone.cli.main
+    import hone.runs.chat
+    import hone.runs.session  # noqa: F401
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("warm")
+
+    def run(words: Sequence[str], typed: str = "") -> subprocess.CompletedProcess[str]:
+        given = root / "input.txt"
+        given.write_text(typed, "utf-8")
+        child = os.fork()
+        if not child:
+            _in_child(words, [given, root / "output.txt", root / "errors.txt"])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = [(root / name).read_text("utf-8") for name in ("output.txt", "errors.txt")]
+        return subprocess.CompletedProcess(list(words), code, *said)
+
+    return run
+
+
+def _in_child(words: Sequence[str], files: Sequence[Path]) -> None:
+    """Read and write the files as if they were pipes, obey, and never come back."""
+    code = 70
+    try:
+        for number, path in enumerate(files):
+            os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, m, encoding="utf-8") for n, m in enumerate("rww"))
+        from hone.cli.main import main
+
+        code = main(list(words))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -24,7 +24,15 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.fixture
-def chat() -> Chat:
+def chat(warm: Callable[..., subprocess.CompletedProcess[str]]) -> Chat:
+    """A chat at the end of a pipe, in a process that need not be started anew."""
+    return lambda *words, typed: warm(["chat", *words], typed)
+
+
+@pytest.fixture
+def started_chat() -> Chat:
+    """A chat as a shell starts it."""
+
     def talk(*words: str, typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command("chat", *words),
@@ -59,11 +67,11 @@ def test_lines_from_a_pipe_are_answered_until_its_end(chat: Chat, model: str) ->
     assert "template chatml: named in the recipe" in done.stderr
 
 
-def test_odd_lines_do_not_end_the_talk_and_exit_does(chat: Chat, model: str) -> None:
+def test_odd_lines_do_not_end_the_talk_and_exit_does(started_chat: Chat, model: str) -> None:
     limits = ("--max_new_tokens", "400", "--do_sample", "false")
     typed = f"hi 😀\n{'word ' * 200}\nexit\nhi\n"
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0"}
-    done = chat("--model_name_or_path", model, "--template", "chatml", *limits, typed=typed, **locale)
+    done = started_chat("--model_name_or_path", model, "--template", "chatml", *limits, typed=typed, **locale)
     assert (done.returncode, len(answers(done.stdout))) == (0, 1), done.stderr
     assert "error[PROMPT-LENGTH]" in done.stderr
 
