@@ -61,7 +61,7 @@ def test_the_verb_serves_and_ends_with_the_signal(tiny_model: Callable[[str], Pa
         next(iter(stream))
         server.send_signal(signal.SIGTERM)
         assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("length", "stop")
-        assert server.wait(20) in (0, -signal.SIGTERM, 143)
+        assert server.wait(20) in (-signal.SIGTERM, 143)  # what a shell calls 143 either way, never 0
     finally:
         server.kill()
         server.communicate()
