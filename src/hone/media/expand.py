@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture's size in pixels, as it lies in its file."""
+    """A picture's size in pixels, as it is looked at."""
 
     width: int
     height: int

@@ -9,9 +9,12 @@ import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from hone.dialogue.message import Media
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Opened
 
 MOST_BYTES = 1 << 30
 """Of a file; pictures and sounds of a data set are far below."""
@@ -110,18 +113,35 @@ def _inline(source: str, kind: str) -> bytes:
 
 
 def header(stream: BinaryIO, name: str, formats: tuple[str, ...] = FORMATS) -> tuple[str, int, int]:
-    """Format, width and height of a picture in one of these formats; nothing is decoded. Raises MediaFault."""
+    """Format, width and height, as it is looked at, of a picture in one of these formats; nothing is decoded.
+
+    Raises MediaFault.
+    """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(stream, formats=formats) as image:
-                return str(image.format), image.width, image.height
+                across, down = (image.height, image.width) if turn(image) >= 5 else image.size
+                return str(image.format), across, down
     except Image.DecompressionBombError:
         raise MediaFault("IMAGE-TOO-LARGE", f"the image {name} has more pixels than may be opened") from None
     except Exception:  # whatever a decoder stumbles over in a damaged file, its words may hold parts of the file
         raise MediaFault("IMAGE-BROKEN", f"{name} is no image that can be read ({', '.join(formats)})") from None
+
+
+def turn(image: Opened) -> int:
+    """How a picture just opened has to be turned, 1 (not at all) to 8, as EXIF counts; from 5 on its sides change."""
+    from PIL import Image
+
+    if image.format == "TIFF":  # the decoder turns it, and says the size that it has then
+        return 1
+    try:
+        found = Image.Image.getexif(image).get(0x0112, 1)  # that of a PNG would decode its pixels
+    except Exception:  # broken notes do not make a picture unreadable
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _name(medium: Media) -> str:

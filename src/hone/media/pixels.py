@@ -9,14 +9,27 @@ from typing import TYPE_CHECKING
 
 from hone.dialogue.message import Media
 from hone.media.expand import Grounds, Picture
-from hone.media.open import FORMATS, MOST_PIXELS, MediaFault, located
+from hone.media.open import FORMATS, MOST_PIXELS, MediaFault, located, turn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+TURNS = (
+    "",
+    "",
+    "FLIP_LEFT_RIGHT",
+    "ROTATE_180",
+    "FLIP_TOP_BOTTOM",
+    "TRANSPOSE",
+    "ROTATE_270",
+    "TRANSVERSE",
+    "ROTATE_90",
+)
+"""What brings a picture upright, by its number in EXIF."""
+
 
 def opened(medium: Media, root: Path, grounds: Grounds, rule: str) -> tuple[Picture, Image]:
-    """The picture's size as it lies in its file, and the picture in RGB within the recipe's bounds of area.
+    """The picture's size, turned as its file says, and the picture in RGB within the recipe's bounds of area.
 
     Raises MediaFault where it is missing, damaged, or too large to be decoded.
     """
@@ -32,6 +45,7 @@ def opened(medium: Media, root: Path, grounds: Grounds, rule: str) -> tuple[Pict
                 size = Picture(*image.size)
                 if size.width * size.height > MOST_PIXELS:
                     raise MediaFault("IMAGE-TOO-LARGE", f"the image {name} has {size.width:,} x {size.height:,} pixels")
+                turned = turn(image)
                 whole = image.convert("RGB")
     except MediaFault:
         raise
@@ -41,5 +55,8 @@ def opened(medium: Media, root: Path, grounds: Grounds, rule: str) -> tuple[Pict
         raise
     except Exception:  # whatever a decoder stumbles over in a damaged file, its words may hold parts of the file
         raise MediaFault("IMAGE-BROKEN", f"the image {name} is damaged and cannot be decoded") from None
+    if turned > 1:
+        whole = whole.transpose(Image.Transpose[TURNS[turned]])
+        size = Picture(*whole.size)
     wanted = grounds.sized(size, rule=rule)
     return size, whole if wanted == whole.size else whole.resize(wanted)

@@ -72,7 +72,7 @@ class Viewer:
 
     def fingerprint(self) -> str:
         """A hash of what the number of tokens depends on, but the pictures themselves."""
-        parts = [self.family, str(self.root.resolve()), dict(self.grounds.words), dict(self.grounds.numbers)]
+        parts = ["upright", self.family, str(self.root.resolve()), dict(self.grounds.words), dict(self.grounds.numbers)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def shown(self, conversation: Conversation) -> Conversation:
