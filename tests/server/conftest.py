@@ -14,10 +14,12 @@ KEY = "sesame-opens-this"
 
 @dataclass(frozen=True)
 class Served:
-    """Where it listens, and its engine."""
+    """Where it listens, its engine, and what is served."""
 
     url: str
     engine: Any
+    service: Any
+    app: Any
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +43,10 @@ def served(tiny_model: Callable[[str], Path], serve: Callable[[Any], Any]) -> It
     )
     encoder = Encoder(load_template("qwen"), tokenizer)
     settings = Settings(max_new_tokens=32, elastic=True, stop_ids=encoder.stop_ids)
-    app = make_app(Service(Session(engine, encoder), settings, "tiny"), Door(KEY))
+    service = Service(Session(engine, encoder), settings, "tiny")
+    app = make_app(service, Door(KEY))
     with serve(app) as url:
-        yield Served(url, engine)
+        yield Served(url, engine, service, app)
 
 
 @pytest.fixture

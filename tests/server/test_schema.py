@@ -16,6 +16,8 @@ EXAMPLES = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "default" else 8
 """For each route, valid and invalid: many at night, few in CI."""
 ROUTES = [
     ("GET", "/health"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
     ("GET", "/info"),
     ("GET", "/metrics"),
     ("GET", "/v1/models"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,10 @@ from hone.server.tally import KIND
 
 LARGEST = 20 * 2**20
 """Bytes of a request's body at most."""
+HEARING = 15.0
+"""Seconds that a body may take to arrive, and"""
+SLOWEST = 2**18
+"""bytes a second beyond that."""
 
 
 def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = None) -> FastAPI:
@@ -60,6 +65,8 @@ def _describe(app: FastAPI, vocabulary: int) -> None:
 
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/health")
+    @app.get("/health/live")
+    @app.get("/health/ready")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -137,11 +144,16 @@ async def _body(request: Request) -> Body:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError("the body must be application/json", status=415)
-    read = bytearray()
-    async for part in request.stream():
-        read += part
-        if len(read) > LARGEST:
-            raise RefusedError(f"the body is larger than {LARGEST} bytes", status=413)
+    read, began = bytearray(), asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(HEARING) as limit:
+            async for part in request.stream():
+                read += part
+                if len(read) > LARGEST:
+                    raise RefusedError(f"the body is larger than {LARGEST} bytes", status=413)
+                limit.reschedule(began + HEARING + len(read) / SLOWEST)
+    except TimeoutError:
+        raise RefusedError("the body did not arrive in time", status=408) from None
     return read_json(bytes(read))
 
 

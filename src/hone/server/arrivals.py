@@ -57,6 +57,10 @@ class Arrivals:
         if not self.left and self.written > 1:
             self.tally.between.add((time.monotonic() - self.first) / (self.written - 1))
 
+    def fail(self, error: Exception) -> None:
+        """Whoever waits for the next piece is given this instead."""
+        self.queue.put_nowait((0, error))
+
     def cancel(self) -> None:
         """Nobody listens any more."""
         for ticket in self.tickets:

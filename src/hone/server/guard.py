@@ -19,7 +19,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = "/health"
+OPEN = frozenset({"/health", "/health/live", "/health/ready"})
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Door:
     key: str | None = None
     hosts: tuple[str, ...] = LOOPBACK
     origins: tuple[str, ...] = ()
-    open: frozenset[str] = frozenset({OPEN})
+    open: frozenset[str] = OPEN
 
     def check(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raises RefusedError."""

@@ -17,8 +17,6 @@ from hone.recipe import read_recipe
 from hone.server.sources import Sources
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DRAIN = 10
-"""Seconds that answers under way have to finish when the server is told to stop."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,16 @@ def run(words: Sequence[str]) -> int:
 
 
 def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> int:
-    """Read the recipe, take the port, load the model, serve (with these pages) until told to stop."""
+    """Read the recipe, take the port, load the model, serve (with these pages) until told to stop.
+
+    Raises HoneError; a signal that ended it is raised again, so that the exit code is the signal's.
+    """
     recipe = read_recipe(words, verb=verb)
     place = place if place.name else replace(place, name=Path(str(recipe.model.model_name_or_path)).name)
     listening = _listen(place)
     try:
-        import uvicorn
-
         from hone.server.app import make_app
+        from hone.server.phases import Entrance, Server
     except ImportError as missing:
         name = missing.name or "fastapi"
         raise MachineError.one("EXTRA-WEB", f"{name} is not installed", fix="pip install 'hone-llm[web]'") from None
@@ -85,16 +85,23 @@ def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> i
     from hone.server.guard import Door
     from hone.server.service import Service
 
-    session = open_session(recipe, slots=place.slots, queue=place.queue, by_name=True)
-    if place.name in session.encoders:
-        raise RecipeError.one("ENV-NAME", f"an adapter has the model's own name {place.name}", "API_MODEL_NAME")
-    service = Service(session, settings_of(recipe, session.encoder.stop_ids), place.name, place.folders, place.sources)
-    app = make_app(service, Door(place.key, place.hosts, place.origins), root_path=place.root_path, pages=pages)
-    _welcome(place, listening, page=pages is not None)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN, server_header=False, ws="none"
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    def load() -> None:
+        session = open_session(recipe, slots=place.slots, queue=place.queue, by_name=True)
+        if place.name in session.encoders:
+            raise RecipeError.one("ENV-NAME", f"an adapter has the model's own name {place.name}", "API_MODEL_NAME")
+        usual = settings_of(recipe, session.encoder.stop_ids)
+        service = Service(session, usual, place.name, place.folders, place.sources)
+        server.cut = service.cut
+        door = Door(place.key, place.hosts, place.origins)
+        entrance.app = make_app(service, door, root_path=place.root_path, pages=pages)
+        _welcome(place, listening, page=pages is not None)
+
+    entrance = Entrance()
+    server = Server(entrance, load)
+    server.start_loading()
+    server.run(sockets=[listening])
+    if server.failed is not None:
+        raise server.failed
     return 0
 
 

@@ -25,7 +25,13 @@ class RefusedError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """What the status asks for beside it."""
-        return {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(self.status, {})
+        asked = {
+            401: {"WWW-Authenticate": "Bearer"},
+            408: {"Connection": "close"},
+            429: {"Retry-After": "1"},
+            503: {"Retry-After": "5"},
+        }
+        return asked.get(self.status, {})
 
 
 def refusal_of(error: Exception) -> RefusedError:

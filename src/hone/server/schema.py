@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hone.server.fields import MOST_TEXTS
+from hone.server.guard import OPEN
 from hone.server.sampling import MOST_ANSWERS, MOST_BIASES, MOST_LETTERS, MOST_STOPS
 
 Schema = dict[str, Any]
@@ -197,7 +198,7 @@ LISTED = record(
 )
 COMPLETION = record(("id", "object", "created", "model", "choices", "usage"), choices={"type": "array"}, usage=USAGE)
 ANSWERS: dict[str, dict[str, Schema]] = {
-    "/health": {"application/json": record(("status",), status=TEXT)},
+    **{path: {"application/json": record(("status",), status=TEXT)} for path in sorted(OPEN)},
     "/v1/models": {"application/json": record(("object", "data"), data={"type": "array", "items": LISTED})},
     "/v1/models/{name}": {"application/json": LISTED},
     "/info": {"application/json": record(("version", "model", "models"), model=TEXT)},
@@ -217,9 +218,11 @@ REFUSALS = {
     403: "this Host, Origin or folder is not allowed",
     404: "there is no such model or adapter",
     405: "this model does not do that: a reward model scores, others answer",
+    408: "the body did not arrive in time",
     413: "the body is too large",
     415: "the body must be application/json",
     429: "as many requests wait as may wait; see Retry-After",
+    503: "the model is still being loaded, or the server is being stopped; see Retry-After",
 }
 
 
@@ -231,7 +234,7 @@ def complete(described: Schema, vocabulary: int) -> None:
     for path, methods in described["paths"].items():
         for way in methods.values():
             way["responses"] = _responses(path, body=path in taken)
-            way["security"] = [] if path == "/health" else [{"key": []}]
+            way["security"] = [] if path in OPEN else [{"key": []}]
             if path in taken:
                 way["requestBody"] = {"required": True, "content": {"application/json": {"schema": taken[path]}}}
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from hone.dialogue.encoder import Encoder
 from hone.dialogue.message import Conversation
@@ -88,6 +89,7 @@ class Service:
         self.encoding = asyncio.Lock()
         self.tally = Tally()
         self.gallery = Gallery()
+        self.open: WeakSet[Arrivals] = WeakSet()
 
     def check_mode(self, *, scores: bool) -> None:
         """A reward model scores, any other one answers. Raises RefusedError."""
@@ -192,7 +194,14 @@ class Service:
 
     def ask(self, ask: Ask) -> Arrivals:
         """Hand it to the engine. Raises PromptTooLongError and QueueFullError."""
-        return Arrivals(self.engine, ask.prompt, ask.settings, self.tally, ask.seen)
+        arrivals = Arrivals(self.engine, ask.prompt, ask.settings, self.tally, ask.seen)
+        self.open.add(arrivals)
+        return arrivals
+
+    def cut(self) -> None:
+        """End the answers that are still being written: the server stops."""
+        for arrivals in self.open:
+            arrivals.fail(RefusedError("the server is being stopped", status=503, code="closing"))
 
     async def whole(self, ask: Ask, arrivals: Arrivals) -> dict[str, Any]:
         """The answer in one piece."""
