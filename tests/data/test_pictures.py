@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -100,6 +101,27 @@ def test_what_is_wrong_with_a_picture_is_said_with_its_row(
     whole = prepared(clean, encoding, tmp_path).train
     assert train is not None and whole is not None
     assert list(train) == list(whole)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "llava"])
+def test_a_photo_held_sideways_is_trained_on_as_its_upright_copy(
+    looked: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.new("RGB", (64, 32), "blue")
+    lying.paste("red", (0, 0, 20, 32))
+    lying.save(tmp_path / "held.png", exif=exif)
+    lying.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    lying.save(tmp_path / "lying.png")
+    recipe, encoding = looked([asked("<image>What?", name) for name in ("held.png", "upright.png", "lying.png")], kind)
+    train = prepared(recipe, encoding, tmp_path).train
+    assert train is not None
+    held, upright, flat = (encoding.stage.collate([one]) for one in train)
+    names = {name for name, value in held.items() if isinstance(value, torch.Tensor)}
+    assert {"input_ids", "pixel_values"} <= names
+    assert all(torch.equal(held[name], upright[name]) for name in names)
+    assert not torch.equal(held["pixel_values"], flat["pixel_values"])
 
 
 def test_a_picture_that_changed_since_is_never_trained_on_unseen(looked: Callable[..., Any], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hone.server.arrivals import until_gone
 from hone.server.fields import Body, check_names, read_json
 from hone.server.guard import Door, Guard
 from hone.server.info import info_of
+from hone.server.phases import HEARING
 from hone.server.readings import embeddings, scores
 from hone.server.refusal import RefusedError, refusal_of
 from hone.server.schema import complete
@@ -26,10 +27,8 @@ from hone.server.tally import KIND
 
 LARGEST = 20 * 2**20
 """Bytes of a request's body at most."""
-HEARING = 15.0
-"""Seconds that a body may take to arrive, and"""
 SLOWEST = 2**18
-"""bytes a second beyond that."""
+"""Bytes a second of a body that takes longer than `HEARING` to arrive."""
 
 
 def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = None) -> FastAPI:

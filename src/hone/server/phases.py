@@ -18,8 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 DRAIN = 10
 """Seconds that answers under way have to finish when the server is told to stop."""
-HEARING = 15
-"""Seconds that the head of a request may take to arrive."""
+HEARING = 15.0
+"""Seconds that the head of a request may take to arrive, and a small body."""
 LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
