@@ -214,11 +214,13 @@ def serve() -> Callable[[Any], Any]:
     """A context in which an application is served on a free port of this machine; it gives the address."""
     import uvicorn
 
+    from hone.server.heads import Protocol
+
     @contextlib.contextmanager
     def serving(app: Any) -> Iterator[str]:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", http=Protocol))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started and thread.is_alive():

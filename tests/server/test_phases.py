@@ -160,6 +160,6 @@ def test_a_stream_that_is_cut_at_the_end_says_so(served: Any) -> None:
         answer = line.getresponse()
         assert b"assistant" in answer.readline()
         server.should_exit = True
-        events = [one for one in answer.read().decode().split("\n\n") if one]
+        events = [one for one in answer.read().decode().split("\n") if one]
     assert events[-1] == "data: [DONE]"
     assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "closing"

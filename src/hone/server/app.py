@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from hone import __version__
 from hone.errors import HoneError
@@ -29,6 +30,10 @@ LARGEST = 20 * 2**20
 """Bytes of a request's body at most."""
 SLOWEST = 2**18
 """Bytes a second of a body that takes longer than `HEARING` to arrive."""
+ASKED_ON = 5.0
+"""Seconds for the first part of a body to whose sender we said that we go on listening (`Expect: 100-continue`)."""
+LEFT = 499
+"""The status, in the log alone, of a request whose client left before it was said or answered."""
 
 
 def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = None) -> FastAPI:
@@ -40,6 +45,7 @@ def make_app(service: Service, door: Door, *, root_path: str = "", pages: Any = 
         pages.mount(app)
     for kind in (RefusedError, HoneError):
         app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(404, _missing)
     app.add_exception_handler(405, _missing)
     _describe(app, service.vocabulary)
@@ -125,7 +131,7 @@ async def _answer(service: Service, request: Request, ask: Ask) -> Response:
         found = await until_gone(request.is_disconnected, service.whole(ask, arrivals))
     finally:
         arrivals.cancel()
-    return Response(status_code=499) if found is None else JSONResponse(found)
+    return Response(status_code=LEFT) if found is None else JSONResponse(found)
 
 
 async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
@@ -143,22 +149,31 @@ async def _body(request: Request) -> Body:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError("the body must be application/json", status=415)
+    _bounded(int(request.headers.get("content-length", 0)))
     read, began = bytearray(), asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(HEARING) as limit:
+        async with asyncio.timeout(ASKED_ON if "expect" in request.headers else HEARING) as limit:
             async for part in request.stream():
                 read += part
-                if len(read) > LARGEST:
-                    raise RefusedError(f"the body is larger than {LARGEST} bytes", status=413)
+                _bounded(len(read))
                 limit.reschedule(began + HEARING + len(read) / SLOWEST)
     except TimeoutError:
         raise RefusedError("the body did not arrive in time", status=408) from None
     return read_json(bytes(read))
 
 
+def _bounded(length: int) -> None:
+    if length > LARGEST:
+        raise RefusedError(f"the body is larger than {LARGEST} bytes", status=413)
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     refused = refusal_of(error)
     return JSONResponse(refused.body, refused.status, refused.headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=LEFT)
 
 
 async def _missing(request: Request, error: Exception) -> Response:

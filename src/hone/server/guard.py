@@ -81,7 +81,7 @@ class Guard:
         finally:
             took = time.monotonic() - began
             self.tally.request(scope["method"], scope["path"], status, took)
-            say(f"{scope['method']} {ascii(scope['path'][:200])[1:-1]} {status or 'left'} {took * 1000:.0f} ms")
+            say(f"{scope['method'][:16]} {ascii(scope['path'][:200])[1:-1]} {status or 'left'} {took * 1000:.0f} ms")
 
 
 def _name(host: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.responses import JSONResponse
 
+from hone.server.heads import Protocol
 from hone.server.refusal import RefusedError
 
 Scope = MutableMapping[str, Any]
@@ -67,6 +68,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=2,
             server_header=False,
             ws="none",
+            http=Protocol,
         )
         super().__init__(config)
         self.entrance, self.load = entrance, load
