@@ -31,6 +31,8 @@ class TorchEngine(BoardEngine):
     Adapters should be merged before (`hone.models.tuners`); a model that carries them still works, slower.
     """
 
+    name = "huggingface"
+
     def __init__(
         self, model: Any, tokenizer: Any, *, slots: int = SLOTS, queue: int = QUEUE, memory: int | None = None
     ) -> None:

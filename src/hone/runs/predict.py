@@ -60,9 +60,9 @@ def predict(recipe: Recipe) -> dict[str, float]:
     from hone.evals.measures import load_measure
     from hone.evals.similarity import similarity
     from hone.runs.encoding import encoding_of
+    from hone.runs.engines import check_engine
     from hone.runs.prediction import write_results
     from hone.runs.scoring import predict_scores
-    from hone.runs.session import check_engine
 
     scores = recipe.finetuning.stage == "rm"
     measures = [] if scores else [load_measure(name) for name in recipe.training.predict_metrics]
@@ -118,7 +118,7 @@ def generation_settings(recipe: Recipe, stop_ids: Sequence[int]) -> Settings:
 
 
 def _open(recipe: Recipe, encoding: Encoding, sets: Mapping[str, ExampleSet]) -> _Work:
-    from hone.runs.session import open_engine
+    from hone.runs.engines import open_engine
 
     given = "per_device_eval_batch_size" in recipe.given
     most = recipe.training.per_device_eval_batch_size if given else SIDE_BY_SIDE

@@ -26,8 +26,8 @@ def predict_scores(recipe: Recipe, encoding: Encoding, folder: Path) -> dict[str
     from hone.data.prepare import prepare
     from hone.models.attention import use_packed_attention
     from hone.models.speed.quicken import quicken
+    from hone.runs.engines.huggingface import load_answering
     from hone.runs.prediction import ANSWERS, named
-    from hone.runs.session import load_answering
 
     prepared = prepare(
         recipe.data, encoding.stage, encoding.encoder, seed=recipe.training.seed, cache_dir=cache_root() / "data",

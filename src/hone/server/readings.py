@@ -26,7 +26,9 @@ async def embeddings(service: Service, body: Body) -> dict[str, Any]:
         raise RefusedError("`pooling` is mean or last", "pooling")
     if service.engine.model is None:
         raise RefusedError(
-            "the engine llamacpp gives no embeddings; serve the model's Hugging Face folder for them", "model"
+            f"the engine {service.engine.name} gives no embeddings; serve the model's Hugging Face folder with "
+            "infer_backend: huggingface for them",
+            "model",
         )
     rows = _rows(service, body.get("input"))
     model, _, settings = service.voice(body)

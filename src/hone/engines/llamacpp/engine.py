@@ -45,6 +45,8 @@ class LlamaEngine(BoardEngine):
     Raises ModelError for a file that llama.cpp does not take, MachineError where llama.cpp or the memory is missing.
     """
 
+    name = "llamacpp"
+
     def __init__(
         self,
         path: Path,

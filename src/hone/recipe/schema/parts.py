@@ -11,8 +11,10 @@ from hone.recipe.schema.key import key
 _CALIBRATE = "GPTQ while exporting is not built; export_format: gguf with export_gguf_type writes few bits"
 _CROPS = "models that see so cannot be trained on pictures yet"
 _MEDIA = "videos and sounds are not built yet"
-_VLLM = "the vLLM engine is not built yet"
-_SGLANG = "the SGLang engine is not built yet"
+_SGLANG = (
+    "SGLang's package runs on CUDA cards alone (0.5.23), so that no engine for it could be tried out; "
+    "infer_backend: vllm answers with the same folders"
+)
 _KT = "KTransformers is not built yet"
 
 
@@ -83,14 +85,19 @@ class EngineSection:
 
     infer_backend: Literal["huggingface", "llamacpp", "vllm", "sglang"] = key(
         "huggingface",
-        "What generates: the built-in engine (`huggingface`), llama.cpp for GGUF files (`llamacpp`), vLLM or SGLang.",
-        later_values={"vllm": _VLLM, "sglang": _SGLANG},
+        "What generates: the built-in engine (`huggingface`), llama.cpp for GGUF files (`llamacpp`), or vLLM (`vllm`).",
+        later_values={"sglang": _SGLANG},
     )
-    vllm_maxlen: int = key(4096, "Longest conversation for vLLM, in tokens.", at_least=1, later=_VLLM)
-    vllm_gpu_util: float = key(0.7, "Share of the GPU's memory for vLLM.", above=0, at_most=1, later=_VLLM)
-    vllm_enforce_eager: bool = key(False, "No CUDA graphs in vLLM.", later=_VLLM)
-    vllm_max_lora_rank: int = key(32, "Largest adapter rank vLLM makes room for.", at_least=1, later=_VLLM)
-    vllm_config: Mapping[str, Any] | None = key(None, "Further settings of vLLM's engine.", later=_VLLM)
+    vllm_maxlen: int = key(4096, "Longest conversation for vLLM, in tokens.", at_least=1)
+    vllm_gpu_util: float = key(
+        0.7,
+        "Share of the memory for vLLM: the card's, or the machine's where vLLM is built for processors.",
+        above=0,
+        at_most=1,
+    )
+    vllm_enforce_eager: bool = key(False, "No CUDA graphs in vLLM.")
+    vllm_max_lora_rank: int = key(32, "Largest adapter rank vLLM makes room for.", at_least=1)
+    vllm_config: Mapping[str, Any] | None = key(None, "Further settings of vLLM's engine.")
     sglang_maxlen: int = key(4096, "Longest conversation for SGLang, in tokens.", at_least=1, later=_SGLANG)
     sglang_mem_fraction: float = key(0.7, "Share of memory for SGLang.", above=0, at_most=1, later=_SGLANG)
     sglang_tp_size: int = key(-1, "GPUs that share the model in SGLang; -1 takes all.", at_least=-1, later=_SGLANG)

@@ -1,0 +1,97 @@
+"""The adapters that vLLM answers with: held against the model as the built-in engine holds them, then given a name."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hone.engines.base import UnknownAdapterError
+from hone.engines.lora import read_lora
+from hone.engines.vllm.library import library, short
+from hone.errors import ModelError, RecipeError
+from hone.models.adapters import CONFIG
+from hone.models.json_file import read_json
+
+if TYPE_CHECKING:
+    from hone.recipe import ModelSection
+
+Admit = Callable[[Any], Any]
+"""Has vLLM read an adapter, or forget it; comes back when it did."""
+
+
+class Adapters:
+    """By name. `rank`: the largest there is room for, 0 for an engine that was started without adapters.
+
+    `skeleton` makes the model without numbers, which adapters are held against.
+    """
+
+    def __init__(self, *, rank: int, skeleton: Callable[[], Any], admit: Admit, forget: Admit) -> None:
+        self.rank, self.skeleton, self.admit, self.forget = rank, skeleton, admit, forget
+        self.own: Any = None
+        """The one that answers where no name is said."""
+        self.known: dict[str, Any] = {}
+        self.numbers = itertools.count(1)
+        self.changing = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are loaded, in the order they came."""
+        return tuple(self.known)
+
+    def named(self, name: str | None) -> Any:
+        """vLLM's request for an adapter, None for the model as it is. Raises UnknownAdapterError."""
+        if name is None:
+            return self.own
+        found = self.known.get(name)
+        if found is None:
+            raise UnknownAdapterError.one("ADAPTER-NAME", f"no adapter {name!r} is loaded", "", "load it first")
+        return found
+
+    def load(self, name: str, folder: Path, section: ModelSection) -> None:
+        """Read an adapter and give it a name; where the name is taken, later requests get the new one.
+
+        Raises ModelError for one that does not fit or is more than LoRA of linear layers, RecipeError without room.
+        """
+        with self.changing:
+            read = self._read(name, folder, section)
+            before = self.known.get(name)
+            self.known[name] = read
+            if before is not None:
+                self.forget(before)
+
+    def load_own(self, folder: Path, section: ModelSection) -> None:
+        """The adapter that answers where no name is said. Raises as `load`."""
+        self.own = self._read("own", folder, section)
+
+    def unload(self, name: str) -> None:
+        """Take a name away; answers under way go on. Raises UnknownAdapterError."""
+        with self.changing:
+            self.forget(self.named(name))
+            del self.known[name]
+
+    def _read(self, name: str, folder: Path, section: ModelSection) -> Any:
+        if not self.rank:
+            raise RecipeError.one(
+                "ENGINE-ADAPTERS", "vLLM makes room for adapters when it is started, and it was started without any",
+                "adapter_name_or_path", "start it with one (name=folder)",
+            )  # fmt: skip
+        read_lora(self.skeleton(), folder, section)
+        self._check_rank(folder)
+        number = next(self.numbers)
+        request = library().adapter(f"{name}#{number}", number, str(folder.resolve()))
+        try:
+            self.admit(request)
+        except Exception as reason:  # whatever vLLM finds in it
+            what = f"vLLM does not load the adapter ({short(reason)})"
+            raise ModelError.one("ADAPTER-VLLM", what, str(folder), "use infer_backend: huggingface") from None
+        return request
+
+    def _check_rank(self, folder: Path) -> None:
+        config: Any = read_json(folder / CONFIG)
+        rank = max([config.get("r") or 0, *(config.get("rank_pattern") or {}).values()])
+        if rank > self.rank:
+            what = f"the adapter has rank {rank}, and vLLM was given room for {self.rank}"
+            raise ModelError.one("ADAPTER-RANK", what, str(folder), f"set vllm_max_lora_rank: {rank}")
