@@ -8,16 +8,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hone.imports import absent, alone
+from hone.imports.hooks import during_import
 from hone.imports.structure import remembering
 
 ASLEEP = """
 import json, os, sys
+from hone.imports import lighten
+lighten()
+early = sorted({"torch", "transformers", "peft"} & set(sys.modules))
+import peft
+import hone.runs.session
 import torch
 import hone.training.lean
 from accelerate.utils import extract_model_from_parallel
@@ -26,6 +34,7 @@ from torch import nn
 dynamo, shards = sys.modules["torch._dynamo"], sys.modules["torch.distributed.tensor"]
 told = {"kinds": [type(dynamo).__name__, type(shards).__name__], "bitsandbytes": "bitsandbytes" in sys.modules}
 told["inductor"] = "torch._inductor" in sys.modules
+told["early"] = early
 
 @torch.compiler.disable
 def twice(x):
@@ -55,6 +64,7 @@ def test_torch_sleeps_until_it_is_asked() -> None:
         "kinds": ["Compiler", "Shards"],
         "bitsandbytes": False,
         "inductor": False,
+        "early": [],
         "still": True,
         "compiled": [3.0, 3.0],
         "awake": [True, True],
@@ -81,6 +91,34 @@ def test_a_package_is_absent_only_for_a_while() -> None:
     assert importlib.util.find_spec("this") is not None
     with absent("json"):  # one that is here stays
         assert importlib.import_module("json") is json
+
+
+def test_an_import_is_surrounded_once_and_no_question_for_the_module_uses_that_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "surrounded_module.py").write_text("import json\nseen = list(json.told)")
+    told: list[str] = []
+    monkeypatch.setattr(json, "told", told, raising=False)
+
+    @contextmanager
+    def surroundings() -> Iterator[None]:
+        told.append("before")
+        yield
+        told.append("after")
+
+    try:
+        for _ in range(2):
+            during_import("surrounded_module", surroundings)
+        assert importlib.util.find_spec("surrounded_module") is not None
+        assert told == []
+        assert importlib.import_module("surrounded_module").seen == ["before"]
+        assert told == ["before", "after"]
+        during_import("surrounded_module", surroundings)  # too late: it is here
+        importlib.reload(sys.modules["surrounded_module"])
+        assert told == ["before", "after"]
+    finally:
+        sys.modules.pop("surrounded_module", None)
 
 
 def test_what_transformers_exports_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

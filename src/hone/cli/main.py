@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from hone.errors import HoneError, MachineError, RecipeError
-from hone.imports import keep_structures
+from hone.imports import lighten
 from hone.log import say, use_utf8
 
 
@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 is well, 2 to 8 are those of `hone.errors`, 130 is Ctrl-C."""
     use_utf8()
     _share_the_cores()
-    keep_structures()
+    lighten()
     debug, rest = _take_debug(sys.argv[1:] if words is None else words)
     try:
         return _run(rest)

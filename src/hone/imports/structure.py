@@ -7,11 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hone.imports.hooks import during_import
 from hone.rundir import cache_root, write_text
 
 READER = "transformers.utils.import_utils"
@@ -27,30 +27,16 @@ Structure = dict[frozenset[str], dict[str, set[str]]]
 
 def keep_structures() -> None:
     """From now on, when transformers is imported, it is told what it exports, as far as its files have not changed."""
-    if READER not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    during_import(READER, _remembers)
 
 
-class _Finder(MetaPathFinder):
-    """Finds one module, once, as Python would, and changes one of its functions as soon as it is run."""
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        """What Python's own finder finds."""
-        if name != READER:
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            run(module)
-            if hasattr(module, "define_import_structure"):
-                module.define_import_structure = remembering(module.define_import_structure)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+@contextmanager
+def _remembers() -> Iterator[None]:
+    """Changes one of its functions as soon as the reader is run."""
+    yield
+    module: Any = sys.modules[READER]
+    if hasattr(module, "define_import_structure"):
+        module.define_import_structure = remembering(module.define_import_structure)
 
 
 def remembering(define: Callable[..., Structure]) -> Callable[..., Structure]:
