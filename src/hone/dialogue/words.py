@@ -98,19 +98,18 @@ class Words:
         if len(heads) + len(known) > MOST:
             heads.clear()
             known.clear()
-        cut: list[list[Line]] = [
-            [(text, [])] if _DOUBTFUL in text else [_cut(line) for line in _lines(text)] for text in texts
-        ]
         made: list[Packed] = []
-        again: list[int] = []
-        for place, lines in enumerate(cut):
+        again: list[tuple[int, list[Line]]] = []
+        # A text is cut and looked up at once, while its words are in the processor's cache.
+        for place, text in enumerate(texts):
             before = heads.misses + known.misses
+            lines = [(text, [])] if _DOUBTFUL in text else [_cut(line) for line in _lines(text)]
             made.append(self._joined(lines))
             if heads.misses + known.misses > before:
-                again.append(place)
+                again.append((place, lines))
         long_heads, long_words = heads.learn(), known.learn()
-        for place in again:
-            made[place] = self._joined(cut[place])
+        for place, lines in again:
+            made[place] = self._joined(lines)
         for memory, words in ((heads, long_heads), (known, long_words)):
             for word in words:
                 del memory[word]
