@@ -87,7 +87,7 @@ def first_token(encoder: Any) -> int | None:
 def encode_prompt(records: Sequence[Chat | Preference], encoder: Any, limits: Limits) -> list[Encoded]:
     """Questions to be answered by generation: two segments, the prompt (nothing learned) and the answer it had."""
     encoded = []
-    for source, target in _answers([_asked(record) for record in records], encoder):
+    for source, target, _ in _answers([_asked(record) for record in records], encoder):
         kept_source, kept_target = kept_lengths(len(source), len(target), limits.cutoff_len)
         example = _joined([(source[:kept_source], _NONE), (_NONE, target[:kept_target])])
         lost_target = len(target) - kept_target
@@ -97,18 +97,22 @@ def encode_prompt(records: Sequence[Chat | Preference], encoder: Any, limits: Li
 
 def encode_pair(records: Sequence[Preference], encoder: Any, limits: Limits) -> list[Encoded]:
     """Two segments: the better answer after its prompt, and the worse one. Both are cut to one length of prompt."""
-    chosen = _answers([_answered(record.prompt, record.chosen) for record in records], encoder)
-    rejected = _answers([_answered(record.prompt, record.rejected) for record in records], encoder)
-    return [_pair(source, good, bad, limits) for (source, good), (_, bad) in zip(chosen, rejected, strict=True)]
+    prompts = [encoder.shown(record.prompt) for record in records]
+    chosen, rejected = (
+        _answers([encoder.shown(_answered(*one)) for one in zip(prompts, answers, strict=True)], encoder)
+        for answers in ([record.chosen for record in records], [record.rejected for record in records])
+    )
+    return [_pair(good, bad, encoder, limits) for good, bad in zip(chosen, rejected, strict=True)]
 
 
 def encode_feedback(records: Sequence[Feedback], encoder: Any, limits: Limits) -> list[Encoded]:
     """Two segments: the answer after its prompt, and the answer of the row before (of the batch) after the same prompt,
     from which the drift of the policy is measured. Whether the answer was liked is a mark (`hone.data.feedback`)."""
-    own = _answers([record.conversation for record in records], encoder)
-    before = [records[place - 1].conversation.messages[-1] for place in range(len(records))]
-    others = [_answered(_before(record.conversation), last) for record, last in zip(records, before, strict=True)]
-    made = [_two(mine, other, limits) for mine, other in zip(own, _answers(others, encoder), strict=True)]
+    shown = [encoder.shown(record.conversation) for record in records]
+    before = [shown[place - 1].messages[-1] for place in range(len(shown))]
+    others = [_answered(_before(one), last) for one, last in zip(shown, before, strict=True)]
+    both = zip(_answers(shown, encoder), _answers(others, encoder), strict=True)
+    made = [_two(mine, other, encoder, limits) for mine, other in both]
     return [
         replace(one, example=marked(one.example, good=record.good)) for one, record in zip(made, records, strict=True)
     ]
@@ -131,7 +135,7 @@ def _conversation(turns: Any, conversation: Conversation, encoder: Any, limits: 
         kept_source, kept_target = (
             (0, 0) if used >= limits.cutoff_len else kept_lengths(len(source), len(target), limits.cutoff_len - used)
         )
-        if kept_source < sights[turn].source or kept_target < sights[turn].target:
+        if _splits(sights[turn], kept_source, kept_target):
             kept_source, kept_target, used = 0, 0, limits.cutoff_len
         lost += len(source) + len(target) - kept_source - kept_target
         lost_learned += (len(target) - kept_target) * bool(learn)
@@ -225,31 +229,72 @@ def _before(conversation: Conversation) -> Conversation:
     return replace(conversation, messages=conversation.messages[:-1])
 
 
-def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[tuple[TokenIds, TokenIds]]:
-    """Prompt and answer ids; a conversation that ends with a question gets an empty answer."""
+class _Answer(NamedTuple):
+    """The ids of a prompt and of its answer, and the media of both."""
+
+    source: TokenIds
+    target: TokenIds
+    sight: _Sight
+
+
+def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[_Answer]:
+    """Prompts and answers; a conversation that ends with a question gets an empty answer."""
     ended = [
         one if one.messages and one.messages[-1].role == "assistant" else _answered(one, Message("assistant", ()))
         for one in conversations
     ]
     end = _end(encoder)
-    return [(source, _run([target, end])) for source, target in encoder.answers_batch(ended)]
+    return [
+        _Answer(source, _run([target, end]), _sights([(source, target)], one, encoder)[0])
+        for (source, target), one in zip(encoder.answers_batch(ended), ended, strict=True)
+    ]
 
 
-def _pair(source: TokenIds, good: TokenIds, bad: TokenIds, limits: Limits) -> Encoded:
+def _pair(better: _Answer, worse: _Answer, encoder: Any, limits: Limits) -> Encoded:
+    source, good, bad = better.source, better.target, worse.target
     kept_source, kept_target = kept_lengths(len(source), max(len(good), len(bad)), limits.cutoff_len)
+    if any(_splits(one.sight, kept_source, kept_target) for one in (better, worse)):
+        return _left_out(2 * len(source), len(good) + len(bad))
     prompt = source[:kept_source]
-    example = _joined([(prompt, good[:kept_target]), (prompt, bad[:kept_target])])
+    segments = [(prompt, good[:kept_target]), (prompt, bad[:kept_target])]
     lost_learned = max(len(good) - kept_target, 0) + max(len(bad) - kept_target, 0)
+    example = _seen(_joined(segments), [better, worse], encoder)
     return Encoded(example, 2 * (len(source) - kept_source) + lost_learned, lost_learned)
 
 
-def _two(first: tuple[TokenIds, TokenIds], second: tuple[TokenIds, TokenIds], limits: Limits) -> Encoded:
-    kept = []
-    for source, target in (first, second):
+def _splits(sight: _Sight, source: int, target: int) -> bool:
+    """Whether a medium would not be whole where so many tokens of the two sides are kept."""
+    return source < sight.source or target < sight.target
+
+
+def _left_out(source: int, target: int) -> Encoded:
+    """Nothing of a record whose prompts have `source` tokens and whose answers have `target`."""
+    return Encoded(Example(_NONE, _NONE), source + target, target)
+
+
+def _seen(example: Example, answers: Sequence[_Answer], encoder: Any) -> Example:
+    """The example with the media of its segments, which are these answers; what stands for them is not learned."""
+    media = tuple(medium for one in answers for medium in one.sight.media)
+    if not media:
+        return example
+    labels = example.labels.copy()
+    labels[encoder.sees(example.input_ids)] = IGNORED
+    return replace(example, labels=labels, media=media)
+
+
+def _two(first: _Answer, second: _Answer, encoder: Any, limits: Limits) -> Encoded:
+    """The other answer gives way to the media of the prompt, which it has not to do with."""
+    kept: list[tuple[TokenIds, TokenIds]] = []
+    for source, target, sight in (first, second):
         kept_source, kept_target = kept_lengths(len(source), len(target), limits.cutoff_len)
+        if kept and kept_source < sight.source:
+            kept_source, kept_target = sight.source, limits.cutoff_len - sight.source
+        if _splits(sight, kept_source, kept_target):
+            return _left_out(len(first.source), len(first.target))
         kept.append((source[:kept_source], target[:kept_target]))
-    lost_learned = len(first[1]) - len(kept[0][1])
-    return Encoded(_joined(kept), len(first[0]) - len(kept[0][0]) + lost_learned, lost_learned)
+    lost_learned = len(first.target) - len(kept[0][1])
+    lost = len(first.source) - len(kept[0][0]) + lost_learned
+    return Encoded(_seen(_joined(kept), [first, second], encoder), lost, lost_learned)
 
 
 def _joined(segments: Sequence[tuple[TokenIds, TokenIds]]) -> Example:

@@ -1,4 +1,7 @@
-"""Where the media of an example lie, as bytes for the cache: paths as they are, and those that a row carries itself."""
+"""Where the media of an example lie, as bytes for the cache: paths as they are, and those that a row carries itself.
+
+One that comes again (a pair shows its prompt's twice) is written as the place of the first.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,18 @@ from hone.dialogue.message import Media
 
 def written(media: Sequence[Media]) -> bytes:
     """Media as JSON; nothing for none."""
-    return json.dumps([_plain(one) for one in media]).encode() if media else b""
+    first: dict[Media, int] = {}
+    places = [first.setdefault(one, place) for place, one in enumerate(media)]
+    plain = [_plain(one) if places[place] == place else places[place] for place, one in enumerate(media)]
+    return json.dumps(plain).encode() if media else b""
 
 
 def read(kept: bytes) -> tuple[Media, ...]:
     """The media that were written."""
-    return tuple(_medium(*one) for one in json.loads(kept)) if kept else ()
+    media: list[Media] = []
+    for one in json.loads(kept) if kept else ():
+        media.append(media[one] if isinstance(one, int) else _medium(*one))
+    return tuple(media)
 
 
 def _plain(medium: Media) -> list[Any]:

@@ -105,16 +105,20 @@ class Viewer:
         """Of a flattened row of T tokens whose S segments end at `ends`, and its pictures in their order:
 
         what the processor makes of them (`pixel_values` …), `media_of_segment` int64 [S], and where places are counted
-        by grid `position_ids` int64 [4, 1, T]: as in text, and by time, row and column. Raises DataError where a
-        picture is missing or damaged, or is no longer what its tokens were counted for.
+        by grid `position_ids` int64 [4, 1, T]: as in text, and by time, row and column. A picture that is there several
+        times is decoded once. Raises DataError where one is missing or damaged, or is no longer what its tokens were
+        counted for.
         """
         import torch
 
-        pictures = [self._opened(medium) for medium in media]
+        places: dict[Media, int] = {}
+        order = [places.setdefault(medium, len(places)) for medium in media]
+        pictures = [self._opened(medium) for medium in places]
         features: Mapping[str, Any] = (
             self.processor(images=[image for _, image in pictures], return_tensors="pt") if pictures else {}
         )
         counts = tokens_of(self.family, [size for size, _ in pictures], features, self.grounds)
+        features, counts = _in_order(features, order), [counts[place] for place in order]
         starts = list(self._starts(ids, counts, media))
         segments = np.searchsorted(ends, np.array(starts, dtype=np.int64), side="right")
         made: dict[str, Any] = dict(features)
@@ -163,6 +167,19 @@ class Viewer:
             length = int(end - begin)
             rows.append(np.concatenate([np.arange(length)[None], grid_places(length, sights)]))
         return np.concatenate(rows, axis=1)
+
+
+def _in_order(features: Mapping[str, Any], order: Sequence[int]) -> Mapping[str, Any]:
+    """What a processor made of pictures, for those that `order` names, which may name one several times."""
+    import torch
+
+    if list(order) == list(range(len(order))):
+        return features
+    grids = features.get("image_grid_thw")
+    if grids is None:
+        return {name: values[list(order)] for name, values in features.items()}
+    patches = features["pixel_values"].split(grids.prod(-1).tolist())
+    return {"pixel_values": torch.cat([patches[place] for place in order]), "image_grid_thw": grids[list(order)]}
 
 
 def _media(conversation: Conversation) -> Iterator[Media]:

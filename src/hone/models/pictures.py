@@ -15,6 +15,8 @@ COUNTS = "media_of_segment"
 GRIDS = "image_grid_thw"
 """Of models whose pictures have grids of patches: time, rows, columns [pictures, 3]; each patch is a row of pixels."""
 PIXELS = "pixel_values"
+KEYS = (COUNTS, GRIDS, PIXELS)
+"""What of a batch is of pictures."""
 
 
 def between(batch: Mapping[str, Any], first: int, last: int) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hone.models.pictures import anchored
 from hone.rundir import write_json
 from hone.stages.shared.pairs import PairStage, halves
 from hone.stages.shared.reference import Materials, Reference, reference_of
@@ -34,6 +35,7 @@ class Stage(PairStage):
         "logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected",
     )  # fmt: skip
     curves = ("rewards/accuracies",)
+    sees = True
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         self.kind = finetuning.pref_loss
@@ -68,7 +70,7 @@ class Stage(PairStage):
             losses = mixed(losses, self._bco(pairs, learns=model.training), self.bco)
         if self.learn_chosen:
             losses = losses - self.learn_chosen * halves(scores.means)[0]
-        return StageLoss(losses.sum(), len(losses), self._measured(pairs, scores))
+        return StageLoss(anchored(model, losses.sum(), batch), len(losses), self._measured(pairs, scores))
 
     def _pairs(self, rows: Rows, scores: Scores, before: Rows | None) -> Pairs:
         policy = scores.sums if self.tail is None else rows.discounted(self.tail)

@@ -16,7 +16,7 @@ from hone.dialogue.records import Feedback
 from hone.stages.shared.cutting import cut_rows
 from hone.stages.shared.plain import PlainStage
 from hone.stages.shared.reference import Materials, Reference, reference_of
-from hone.stages.shared.scores import ROW, Scores, answer_rows
+from hone.stages.shared.scores import Scores, answer_rows
 from hone.training.losses.kto import drift_of, kto_losses
 from hone.training.stage import Batch, StageLoss
 
@@ -85,7 +85,7 @@ class Stage(PlainStage):
             drift = _over_processes(
                 drift_of(answer_rows(model, batch, DRIFT).scores().sums, drift_before.sums), training=model.training
             )
-        scores, good = answer_rows(model, {name: batch[name] for name in ROW}).scores(), batch["good"]
+        scores, good = answer_rows(model, batch).scores(), batch["good"]
         ratios = scores.sums - before.sums
         losses = kto_losses(ratios, drift, good, beta=self.beta, liked=self.liked, disliked=self.disliked)
         total = losses.sum() + self._chosen_loss(scores, good, batch.get(WHOLE, good))

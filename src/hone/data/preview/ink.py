@@ -145,8 +145,8 @@ class Numbering:
         """As the encoder's own; everything before the last answer is given."""
         made = []
         for one in conversations:
-            turn = self._writer.answer(one)
-            made += self._numbered(one, [turn], first=None)
+            turns = self._numbered(one, [self._writer.answer(one)], first=None)
+            made += repeated(turns, shown, self.sees) if (shown := shown_in(one)) else turns
         return made
 
     def document(self, text: str) -> list[int]:

@@ -193,7 +193,7 @@ def _slopes(model: Any, batches: Sequence[Any]) -> Outcome:
     """The mean cross-entropy, and its slopes at vectors and embeddings, which adapter and merged model share."""
     from hone.models.heads import label_loss
     from hone.models.label_states import causal_model
-    from hone.stages.shared.scores import ROW
+    from hone.stages.shared.scores import row_of
 
     base = causal_model(model.eval())
     embeddings = base.get_input_embeddings()
@@ -207,7 +207,7 @@ def _slopes(model: Any, batches: Sequence[Any]) -> Outcome:
         parameter.requires_grad_(True)
     total, count = 0.0, 0
     for batch in batches:
-        loss, labels = label_loss(model, {key: batch[key] for key in ROW})
+        loss, labels = label_loss(model, row_of(batch))
         loss.backward()
         total, count = total + loss.item(), count + labels
     found = {name: p.grad / max(count, 1) for name, p in shared.items() if p.grad is not None}

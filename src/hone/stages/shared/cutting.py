@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hone.data.batch import cut
 from hone.dialogue.example import IGNORED
-from hone.stages.shared.scores import ROW
+from hone.stages.shared.scores import ROW, row_of
 
 if TYPE_CHECKING:
     from hone.training.stage import Batch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def cut_rows(batch: Batch, *, by_token: Collection[str] = (), by_answer: Collection[str] = ()) -> Sequence[Batch]:
     """A flattened batch in two, between answers; nothing where there is one. `by_token` names tensors [N] that have a
     number for each label, `by_answer` those [S] with one for each answer; all others go whole into both."""
-    halves = cut({name: batch[name] for name in ROW})
+    halves = cut(row_of(batch))
     if not halves:
         return ()
     answers = len(halves[0]["cu_seqlens"]) - 1

@@ -29,8 +29,9 @@ class PairStage(PlainStage):
         return encode_pair(records, encoder, limits)
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`input_ids`, `labels`, `position_ids` [1, T] and `cu_seqlens` [2 pairs + 1]: better, worse, better …"""
-        return collate(examples)
+        """`input_ids`, `labels`, `position_ids` [1, T] and `cu_seqlens` [2 pairs + 1]: better, worse, better …; with
+        pictures what `hone.data.batch.collate` says."""
+        return collate(examples, viewer=self.viewer if self.sees else None)
 
     def cut(self, batch: Batch) -> Sequence[Batch]:
         """Between two pairs; the loss is a sum over pairs."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from hone.errors import ModelError
 from hone.log import say
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def reference_of(policy: Any, materials: Materials) -> Reference:
         second = loaded_model(
             materials, str(tuning.ref_model), tuning.ref_model_adapters, tuning.ref_model_quantization_bit
         )
+        _refuse_other_eyes(policy, second, str(tuning.ref_model))
         say(f"reference: {materials.finetuning.ref_model}")
     elif hasattr(policy, "disable_adapter"):
         say("reference: the same weights with the adapter off")
@@ -94,6 +96,16 @@ def reference_of(policy: Any, materials: Materials) -> Reference:
     use_packed_attention(second)
     quicken(second)
     return reference
+
+
+def _refuse_other_eyes(policy: Any, second: Any, name: str) -> None:
+    """A model that sees is compared with one of its own kind, which is shown the same tokens, places and pixels."""
+    from hone.models.label_states import causal_model
+
+    mine, other = causal_model(policy).config, causal_model(second).config
+    if hasattr(mine, "vision_config") and other.model_type != mine.model_type:
+        what = f"a {mine.model_type} model cannot be compared with a {other.model_type} model, which is shown pictures"
+        raise ModelError.one("MODEL-REFERENCE", f"{what} otherwise or none", name, f"name a {mine.model_type} model")
 
 
 def loaded_model(materials: Materials, name: str, adapters: tuple[str, ...], bits: int | None) -> Any:

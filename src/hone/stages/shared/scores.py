@@ -10,12 +10,13 @@ import torch
 
 from hone.models.label_logprobs import label_logprobs
 from hone.models.label_states import TOKENS, label_states
+from hone.models.pictures import KEYS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ROW = (*TOKENS, "cu_seqlens")
-"""What of a batch is the model's."""
+ROW = (*TOKENS, "cu_seqlens", *KEYS)
+"""What of a batch is the model's, pictures where there are some."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ class Rows:
         return torch.segment_reduce(values, "sum", lengths=self.counts, initial=0)
 
 
+def row_of(batch: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The flattened row of a batch whose keys begin with `prefix`, as a model is given it."""
+    return {name: batch[prefix + name] for name in ROW if prefix + name in batch}
+
+
 def answer_rows(model: nn.Module, batch: Mapping[str, Any], prefix: str = "") -> Rows:
     """One forward over a flattened batch; the keys of its tensors begin with `prefix`."""
-    row = {name: batch[prefix + name] for name in ROW if prefix + name in batch}
+    row = row_of(batch, prefix)
     states = label_states(model, row)
     logprobs, (logits,) = label_logprobs(states, _mean)
     counts = torch.bincount(states.segments, minlength=len(row["cu_seqlens"]) - 1)

@@ -14,7 +14,7 @@ from hone.models.label_logprobs import label_logprobs
 from hone.models.label_states import label_states
 from hone.models.value_head import value_head
 from hone.stages.shared.reference import Materials
-from hone.stages.shared.scores import ROW
+from hone.stages.shared.scores import row_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +32,7 @@ class Valued:
 
 def valued_rows(model: nn.Module, batch: Mapping[str, Any]) -> Valued:
     """One forward over a flattened batch. Nothing is hidden from the head, so that the same state has one value."""
-    row = {name: batch[name] for name in ROW}
+    row = row_of(batch)
     states, head = label_states(model, row), value_head(model)
     assert head is not None, "the model has no value head"
     if states.head is None:
