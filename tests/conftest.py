@@ -218,7 +218,7 @@ def serve() -> Callable[[Any], Any]:
 
     @contextlib.contextmanager
     def serving(app: Any) -> Iterator[str]:
-        listening = socket.socket()
+        listening = socket.socket(proto=socket.IPPROTO_TCP)
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", http=Protocol))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -48,7 +48,12 @@ def _fast_twin(backend: Any, control: Collection[str]) -> Encode:
     later = opening
     if _drop_first_space(content.get("pre_tokenizer")):
         later = Tokenizer.from_str(json.dumps(content))
-    return lambda text, first: (opening if first else later).encode(text, add_special_tokens=False).ids
+
+    def encode(text: str, first: bool) -> list[int]:  # by `encode_batch`, which lets other threads run meanwhile
+        made: list[int] = (opening if first else later).encode_batch([text], add_special_tokens=False)[0].ids
+        return made
+
+    return encode
 
 
 def _stays(entry: Any, content: Any, control: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import socket
@@ -94,6 +95,8 @@ def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> i
         server.cut = service.cut
         door = Door(place.key, place.hosts, place.origins)
         entrance.app = make_app(service, door, root_path=place.root_path, pages=pages)
+        gc.collect()
+        gc.freeze()  # what is there now stays; looking through all of it again would hold everybody up for long
         _welcome(place, listening, page=pages is not None)
 
     entrance = Entrance()
@@ -108,7 +111,7 @@ def serve(words: Sequence[str], verb: str, place: Place, pages: Any = None) -> i
 def _listen(place: Place) -> socket.socket:
     """The port, taken before the model is loaded. Raises MachineError."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so asyncio knows: no waiting for more
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((place.host, place.port))
