@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
+# Python keeps what it compiled, whatever the surroundings say: the tests start many processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: quickstart test again setup setup-dev lint types unit nightly soak llamacpp docs clean
 
@@ -39,8 +41,10 @@ lint: setup-dev
 types: setup-dev
 	$(BIN)/mypy
 
-# One process a core, each with one thread: two processes that both want all cores wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# One process a core, each with one thread: two processes that both want all cores wait for each other. The longest
+# files come first (tests/conftest.py), so that no process has one left at the end; plugins that no test uses stay out.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+  -p no:schemathesis -p no:langsmith_plugin
 
 unit: setup-dev
 	$(PYTEST) -m "not slow" --durations=15

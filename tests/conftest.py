@@ -18,6 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from hone.imports import lighten
+
+lighten()  # as every verb begins
+
 # One commit, one verdict: CI draws the same examples each time; `make nightly` looks for new ones.
 settings.register_profile("fixed", derandomize=True, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
@@ -199,6 +203,11 @@ def _tiny_tokenizer() -> Any:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that use the real model come first: they take longest."""
+    items.sort(key=lambda item: item.get_closest_marker("model") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

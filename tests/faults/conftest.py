@@ -151,14 +151,13 @@ def until(condition: Callable[[], bool], *, seconds: float = 60, pause: float = 
 
 @pytest.fixture(scope="module")
 def runs(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Runs of five steps, each saved, with two checkpoints kept; everything heavy is imported before the children."""
+    """Runs of five steps, each saved, with two checkpoints kept; all that a run imports is here before the children."""
     if not hasattr(os, "fork"):
         pytest.skip("children are made by fork")
     import torch
 
-    import hone.runs.model
-    import hone.runs.train
-    import hone.training.trainer  # noqa: F401
+    from hone.recipe import settle
+    from hone.runs.train import train
 
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("faults")
@@ -166,11 +165,12 @@ def runs(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     (root / "rows.json").write_text(json.dumps(rows))
     (root / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
     values = {
-        "stage": "sft", "do_train": True, "model_name_or_path": tiny_model("llama"), "template": "chatml",
-        "dataset": "rows", "dataset_dir": root, "cutoff_len": 64, "max_steps": 5, "logging_steps": 1,
+        "stage": "sft", "do_train": True, "model_name_or_path": str(tiny_model("llama")), "template": "chatml",
+        "dataset": "rows", "dataset_dir": str(root), "cutoff_len": 64, "max_steps": 5, "logging_steps": 1,
         "learning_rate": 0.01, "lora_rank": 2, "lora_dropout": 0.1, "save_steps": 1, "save_total_limit": 2,
         "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none",
     }  # fmt: skip
+    train(settle({**values, "output_dir": str(root / "here")}, verb="train"))
     yield Runs(values, root)
 
 
