@@ -33,6 +33,7 @@ def test_adapters_get_room_of_a_rank_that_vllm_has() -> None:
     found = started({"adapters": 3}, vllm_max_lora_rank=20)
     assert (found["enable_lora"], found["max_loras"], found["max_lora_rank"]) == (True, 3, 32)
     assert started({"adapters": 1})["max_lora_rank"] == 32
+    assert started({"adapters": 3, "free": 2**30})["max_loras"] == 4
     with pytest.raises(RecipeError, match="ranks up to 512"):
         started({"adapters": 1}, vllm_max_lora_rank=1000)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hone.engines.base import UnknownAdapterError
 from hone.engines.lora import read_lora
 from hone.engines.vllm.library import library, short
+from hone.engines.vllm.neutral import Neutral
 from hone.errors import ModelError, RecipeError
 from hone.models.adapters import CONFIG
 from hone.models.json_file import read_json
@@ -32,6 +33,7 @@ class Adapters:
         self.rank, self.skeleton, self.admit, self.forget = rank, skeleton, admit, forget
         self.own: Any = None
         """The one that answers where no name is said."""
+        self.neutral: Neutral | None = None
         self.known: dict[str, Any] = {}
         self.numbers = itertools.count(1)
         self.changing = threading.Lock()
@@ -66,6 +68,11 @@ class Adapters:
         """The adapter that answers where no name is said. Raises as `load`."""
         self.own = self._read("own", folder, section)
 
+    def leave_nobody_without(self) -> None:
+        """Whoever names no adapter gets one that adds nothing."""
+        self.neutral = Neutral(self.skeleton())
+        self.own = self._request("none", self.neutral.folder)
+
     def unload(self, name: str) -> None:
         """Take a name away; answers under way go on. Raises UnknownAdapterError."""
         with self.changing:
@@ -80,6 +87,9 @@ class Adapters:
             )  # fmt: skip
         read_lora(self.skeleton(), folder, section)
         self._check_rank(folder)
+        return self._request(name, folder)
+
+    def _request(self, name: str, folder: Path) -> Any:
         number = next(self.numbers)
         request = library().adapter(f"{name}#{number}", number, str(folder.resolve()))
         try:

@@ -55,7 +55,9 @@ def engine_arguments(engine: EngineSection, start: Start, given: Collection[str]
         "use_tqdm_on_load": False,
     }
     if start.adapters:
-        words |= {"enable_lora": True, "max_loras": start.adapters, "max_lora_rank": _room(engine.vllm_max_lora_rank)}
+        neutral = start.free is not None  # on a processor there is one more, see `hone.engines.vllm.neutral`
+        rank = _room(engine.vllm_max_lora_rank)
+        words |= {"enable_lora": True, "max_loras": start.adapters + neutral, "max_lora_rank": rank}
     if start.free is not None and "vllm_gpu_util" not in given and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         words["kv_cache_memory_bytes"] = min(start.free // 4, ON_A_PROCESSOR)
     return words | dict(engine.vllm_config or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any
@@ -19,6 +19,8 @@ from hone.engines.vllm.desk import Desk
 from hone.engines.vllm.library import library, short
 from hone.engines.vllm.thread import LoopThread
 from hone.errors import HoneError, MachineError, ModelError
+
+ABOVE = "what vLLM wrote above says more; or leave infer_backend out"
 
 
 class VllmEngine(Answering):
@@ -45,12 +47,15 @@ class VllmEngine(Answering):
         self.numbers = itertools.count(1)
         self.thread = LoopThread(lambda: _start(arguments))
         self._context = int(self.thread.made.model_config.max_model_len)
+        self._try_out(str(arguments["model"]))
         self.adapters = Adapters(
             rank=arguments.get("max_lora_rank", 0) if arguments.get("enable_lora") else 0,
             skeleton=skeleton,
             admit=lambda adapter: self.thread.do(self.thread.made.add_lora(adapter)).result(),
             forget=lambda adapter: None,  # vLLM drops the one that was longest unused when it needs the room
         )
+        if self.adapters.rank and library().device == "cpu":
+            self.adapters.leave_nobody_without()
 
     @property
     def context(self) -> int:
@@ -58,8 +63,11 @@ class VllmEngine(Answering):
         return self._context
 
     def close(self) -> None:
-        """End vLLM's processes; the program's end does it too."""
+        """End vLLM's processes, and every answer with a sentence; the program's end does it too."""
         self.thread.close()
+        for answer in list(self.scheduler.open):
+            answer.tell(MachineError.one("VLLM-ENDED", "the engine was ended"))
+            self.scheduler.leave(answer)
 
     def submit_all(
         self,
@@ -73,7 +81,7 @@ class VllmEngine(Answering):
         answers = [self._answer(prompt, *pair) for pair in zip(settings, deliver, strict=True)]
         self.scheduler.add(answers)
         for answer in answers:
-            answer.give_up = self.thread.do(self._write(answer)).cancel
+            answer.give_up = self._do(answer, self._write(answer)).cancel
         return answers
 
     def prompt_odds(self, prompt: Sequence[int], likeliest: int, adapter: str | None = None) -> Future[list[Odds]]:
@@ -81,7 +89,7 @@ class VllmEngine(Answering):
         wanted = Settings(do_sample=False, max_new_tokens=1, adapter=adapter)
         answer = self._answer(prompt, wanted, lambda news: None)
         self.scheduler.add([answer])
-        return self.thread.do(self._read(answer, likeliest))
+        return self._do(answer, self._read(answer, likeliest))
 
     def _answer(self, prompt: Sequence[int], settings: Settings, deliver: Deliver) -> Answer:
         """Raises PromptTooLongError, UnknownAdapterError, GrammarError, and RecipeError for what vLLM cannot do."""
@@ -92,18 +100,36 @@ class VllmEngine(Answering):
         room = settings.room(len(prompt), self.context)
         return Answer(prompt, settings, deliver, room=room, tokenizer=self.tokenizer, adapter=adapter)
 
+    def _try_out(self, model: str) -> None:
+        """One token, so that what vLLM loads and cannot compute is told now. Raises ModelError."""
+        answer = Answer([0], Settings(do_sample=False), lambda news: None, room=1, tokenizer=self.tokenizer)
+        try:
+            self.thread.do(self._read(answer, 0)).result()
+        except MachineError:
+            self.thread.close()
+            raise ModelError.one("VLLM-START", "vLLM loads and does not compute this model", model, ABOVE) from None
+
+    def _do(self, answer: Answer, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Start it; however it ends, also before it began, the answer's place is free then."""
+        try:
+            begun = self.thread.do(work)
+        except MachineError:
+            self.scheduler.leave(answer)
+            raise
+        begun.add_done_callback(lambda _: self.scheduler.leave(answer))
+        return begun
+
     async def _write(self, answer: Answer) -> None:
         """Have it written, and tell each token. Where a grammar begins after some words, what follows them is asked for
         anew: with all that was said as the prompt, which vLLM has read already."""
         try:
-            while answer.finish is None:
+            while answer.finish is None and not answer.cancelled:
                 held = answer.held
                 async with aclosing(self._outputs(answer, held=held)) as outputs:
                     await self._hear(answer, outputs, held=held)
         except Exception as reason:
-            answer.tell(reason if isinstance(reason, HoneError) else _failed(reason))
-        finally:
             self.scheduler.leave(answer)
+            answer.tell(reason if isinstance(reason, HoneError) else _failed(reason))
 
     async def _hear(self, answer: Answer, outputs: AsyncIterator[Any], *, held: bool) -> None:
         wanted = answer.settings.logprobs
@@ -114,7 +140,7 @@ class VllmEngine(Answering):
                 if answer.finish is not None:
                     self.scheduler.leave(answer)  # first, so that whoever hears of the end finds the place free
                 answer.tell(piece)
-                if answer.finish is not None or answer.held is not held:
+                if answer.finish is not None or answer.cancelled or answer.held is not held:
                     return
         raise MachineError.one("VLLM-STOPPED", "vLLM ended an answer before its end")
 
@@ -130,12 +156,8 @@ class VllmEngine(Answering):
             (output,) = [one async for one in self._generate(answer, found)]
             told = output.prompt_logprobs[1:]
             return [odds_of(token, one, likeliest) for token, one in zip(answer.ids[1:], told, strict=True)]
-        except HoneError:
-            raise
         except Exception as reason:
             raise _failed(reason) from None
-        finally:
-            self.scheduler.leave(answer)
 
     def _generate(self, answer: Answer, words: Mapping[str, Any]) -> Any:
         wish = library().sampling(**words, output_kind=library().deltas)
@@ -151,9 +173,7 @@ def _start(arguments: Mapping[str, Any]) -> Any:
         return used.engine.from_engine_args(used.arguments(**arguments))
     except Exception as reason:  # whatever vLLM finds wrong with model, arguments or machine
         what = f"vLLM does not start with this model ({short(reason)})"
-        raise ModelError.one(
-            "VLLM-START", what, str(arguments["model"]), "what vLLM wrote above says more; or leave infer_backend out"
-        ) from None
+        raise ModelError.one("VLLM-START", what, str(arguments["model"]), ABOVE) from None
 
 
 def _failed(reason: BaseException) -> HoneError:

@@ -10,25 +10,32 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from hone.errors import MachineError
+
 
 class LoopThread:
     """Runs coroutines around what `make` makes; raises what it raises."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.loop = asyncio.new_event_loop()
+        self.closed = False
         self.thread = threading.Thread(target=self._run, name="hone-vllm", daemon=True)
         self.thread.start()
         self.made: Any = self.do(_make(make)).result()
         atexit.register(self.close)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Start it; its result comes by the future."""
+        """Start it; its result comes by the future. Raises MachineError after the end."""
+        if self.closed:
+            work.close()
+            raise MachineError.one("VLLM-ENDED", "the engine was ended")
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def close(self) -> None:
         """End the engine's processes, then the thread."""
         atexit.unregister(self.close)
-        if self.thread.is_alive():
+        if not self.closed:
+            self.closed = True
             self.made.shutdown()
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join(5)
