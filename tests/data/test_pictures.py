@@ -103,6 +103,23 @@ def test_what_is_wrong_with_a_picture_is_said_with_its_row(
     assert list(train) == list(whole)
 
 
+def test_a_skipped_row_leaves_no_trace_in_the_drift_of_its_neighbours(
+    looked: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"<image>{name}", "completion": name, "label": number % 2 == 0, "images": [name]}
+        for number, name in enumerate(["red.png", "blue.jpg", "broken.png", "red.png"])
+    ]
+    recipe, encoding = looked(rows, stage="kto", on_bad_row="skip")
+    train = prepared(recipe, encoding, tmp_path).train
+    clean, encoding = looked([rows[0], rows[1], rows[3]], stage="kto")
+    whole = prepared(clean, encoding, tmp_path).train
+    assert train is not None and whole is not None and len(train) == 3
+    assert list(train) == list(whole)
+    ids = encoding.stage.collate([train[1]])["kl_input_ids"][0]
+    assert "blue.jpg" in (said := encoding.tokenizer.decode(ids)) and "red.png" in said
+
+
 @pytest.mark.parametrize("kind", ["qwen2_vl", "llava"])
 def test_a_photo_held_sideways_is_trained_on_as_its_upright_copy(
     looked: Callable[..., Any], tmp_path: Path, kind: str
@@ -183,6 +200,7 @@ def test_packs_keep_the_order_of_their_pictures(looked: Callable[..., Any], tmp_
 
 def test_references_survive_the_disk(tmp_path: Path) -> None:
     media = (Media("image", "a/ä 图.png"), Media("image", b"\x89PNG\x00"), Media("audio", "\ud800.wav"))
+    media = (*media, media[1], media[0])
     ids = np.arange(4, dtype=np.int32)
     examples = [Example(ids, ids), Example(ids, ids, media=media), Example(ids, ids)]
     writer = Writer(tmp_path)

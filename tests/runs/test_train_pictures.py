@@ -69,7 +69,7 @@ def preferences(folder: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps({"pairs": pairs, "judged": judged}))
 
 
-@pytest.mark.parametrize("stage", ["dpo"])
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
 def test_preferences_about_pictures_are_learned(
     words: list[str], tmp_path: Path, stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

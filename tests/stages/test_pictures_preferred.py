@@ -1,4 +1,4 @@
-"""Pictures in pairs: losses and gradients are those of the model's own forward on each answer alone."""
+"""Pictures in pairs and judged answers: losses and gradients are those of the model's own forward on each alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from hone.data.stage import Limits
 from hone.dialogue.example import IGNORED, Example
 from hone.dialogue.message import Conversation, Media, Message, Text
-from hone.dialogue.records import Chat, Preference
+from hone.dialogue.records import Chat, Feedback, Preference
 from hone.errors import ModelError
 from hone.media import viewer
 from hone.models.attention import run_alone, use_packed_attention
@@ -81,6 +81,17 @@ MEDIA = ["0 0", "", "1 2 0 1 2 0", "3 1 2"]
 """The pictures of each pair: those of its better answer with the question, and those of its worse one."""
 
 
+JUDGED = [
+    Feedback(replace(one.prompt, messages=(*one.prompt.messages, answer)), good)
+    for one, answer, good in zip(
+        PAIRS,
+        (message("assistant", "a fox"), *(one.chosen for one in PAIRS[1:])),
+        (True, False, True, False),
+        strict=True,
+    )
+]
+
+
 def answered(prompt: Conversation, answer: Message) -> Chat:
     return Chat(replace(prompt, messages=(*prompt.messages, answer)))
 
@@ -117,8 +128,8 @@ def log_probabilities(model: Any, encoding: Encoding, chats: Sequence[Chat]) -> 
     return torch.stack(found)
 
 
-def policy_of(recipe: Recipe) -> Any:
-    """The model, shaken, so that it is not its own reference."""
+def shaken(recipe: Recipe) -> Any:
+    """Another model than the plain one."""
     model = load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu")).train()
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -127,8 +138,8 @@ def policy_of(recipe: Recipe) -> Any:
     return model
 
 
-def reference_of(recipe: Recipe) -> Any:
-    return load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu")).eval()
+def plain(recipe: Recipe) -> Any:
+    return load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu")).train()
 
 
 def assert_gradients(model: Any, wanted: dict[str, torch.Tensor]) -> None:
@@ -154,7 +165,7 @@ def encoded(encoding: Encoding, records: Sequence[Any]) -> list[Example]:
 def test_a_batch_of_pairs_is_exactly_its_answers(looked: Looked, kind: str) -> None:
     recipe, encoding = looked(kind, stage="dpo")
     stage, examples = encoding.stage, encoded(encoding, PAIRS)
-    model, reference = policy_of(recipe), reference_of(recipe)
+    model, reference = shaken(recipe), plain(recipe)
     chats = sides(PAIRS)
     with torch.no_grad():
         before = log_probabilities(reference, encoding, chats)
@@ -192,11 +203,59 @@ def joined(examples: Sequence[Example]) -> Example:
     return replace(join(examples), media=tuple(medium for one in examples for medium in one.media))
 
 
+def others(records: Sequence[Feedback]) -> list[Chat]:
+    """Each question with the answer of the row before."""
+    answers = [one.conversation.messages[-1] for one in records]
+    asked = [replace(one.conversation, messages=one.conversation.messages[:-1]) for one in records]
+    return [answered(one, answer) for one, answer in zip(asked, [answers[-1], *answers[:-1]], strict=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_judged_answers_is_exactly_each_of_them(looked: Looked, kind: str) -> None:
+    weights = {"kto_chosen_weight": 0.7, "kto_rejected_weight": 1.3}
+    recipe, encoding = looked(kind, stage="kto", **weights)
+    stage, examples = encoding.stage, encoded(encoding, JUDGED)
+    reference, model = shaken(recipe), plain(recipe)  # so that the drift is above 0
+    chats = [Chat(one.conversation) for one in JUDGED]
+    with torch.no_grad():
+        before, before_others = (log_probabilities(reference, encoding, said) for said in (chats, others(JUDGED)))
+        drift = (log_probabilities(model, encoding, others(JUDGED)) - before_others).mean().clamp(min=0)
+    ratios = log_probabilities(model, encoding, chats) - before
+    liked, disliked = ratios[0::2], ratios[1::2]
+    wished = 0.7 * (1 - torch.sigmoid(BETA * (liked - drift))).sum()
+    wished = wished + 1.3 * (1 - torch.sigmoid(BETA * (drift - disliked))).sum()
+    wanted = gradients(model, wished)
+    assert drift > 0.01
+
+    use_packed_attention(model)
+    use_packed_attention(reference)
+    stage.reference = SecondModel(reference)
+    batch = stage.collate(examples)
+    found = stage.loss(model, batch)
+    assert found.total.item() == pytest.approx(wished.item(), rel=1e-5)
+    assert found.sums["kl"][0].item() == pytest.approx(4 * drift.item(), rel=1e-4)
+    found.total.backward()
+    assert_gradients(model, wanted)
+    with torch.no_grad():
+        for same in (
+            [stage.collate([examples[place] for place in (2, 0, 3, 1)])],
+            [stage.collate([joined(examples[:3]), examples[3]])],
+            stage.cut(batch),
+        ):
+            total = sum(stage.loss(model, one).total.item() for one in same)
+            assert total == pytest.approx(wished.item(), rel=1e-5)
+        for name in ("pixel_values", "kl_pixel_values"):
+            other = {**batch, name: batch[name].flip(0)}
+            assert stage.loss(model, other).total.item() != pytest.approx(wished.item(), rel=1e-5)
+        run_alone(model)
+        assert stage.loss(model, batch).total.item() == pytest.approx(wished.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
 def test_every_loss_is_made_of_the_same_log_probabilities(looked: Looked, kind: str) -> None:
     recipe, encoding = looked(kind, stage="dpo")
     examples, chats = encoded(encoding, PAIRS), sides(PAIRS)
-    model, reference = policy_of(recipe), reference_of(recipe)
+    model, reference = shaken(recipe), plain(recipe)
     with torch.no_grad():
         policy, before = (log_probabilities(one, encoding, chats) for one in (model, reference))
         use_packed_attention(model)
@@ -213,27 +272,55 @@ def test_every_loss_is_made_of_the_same_log_probabilities(looked: Looked, kind: 
             assert stage.loss(model, stage.collate(examples)).total.item() == pytest.approx(wished, rel=1e-5), name
 
 
+def shown_by(example: Example) -> str:
+    return " ".join(str(medium.source)[0] for medium in example.media)
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pictures are written down here when they are decoded."""
+    seen: list[str] = []
+    opened = viewer.opened
+
+    def noted(medium: Media, *rest: Any) -> Any:
+        seen.append(str(medium.source))
+        return opened(medium, *rest)
+
+    monkeypatch.setattr(viewer, "opened", noted)
+    return seen
+
+
+def test_another_answer_is_asked_with_the_pictures_of_the_question_it_follows(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, encoding = looked("llava", stage="kto")
+    examples, stage = encoded(encoding, JUDGED), encoding.stage
+    assert [shown_by(one) for one in examples] == ["0 0 3", "", "1 2 0 1 2 0", "3"]
+    sft = load_stage(FinetuningSection())
+    sft.viewer = stage.viewer
+    seen = decoded(monkeypatch)
+    batch = stage.collate([joined(examples[:2]), *examples[2:]])
+    assert sorted(seen) == ["0.png", "1.png", "2.png", "3.png"]
+    for prefix, chats in (("", [Chat(one.conversation) for one in JUDGED]), ("kl_", others(JUDGED))):
+        made = sft.encode(chats, encoding.encoder, Limits(2048, mask_history=True))
+        wanted = sft.collate([one.example for one in made])
+        for name in ("input_ids", "labels", "position_ids", "cu_seqlens", "media_of_segment", "pixel_values"):
+            assert torch.equal(batch[prefix + name], wanted[name]), prefix + name
+
+
 def test_pictures_stand_with_the_answers_they_belong_to_and_are_decoded_once(
     looked: Looked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, encoding = looked("qwen2_vl", stage="dpo")
     examples, stage = encoded(encoding, PAIRS), encoding.stage
-    assert [" ".join(str(medium.source)[0] for medium in one.media) for one in examples] == MEDIA
+    assert [shown_by(one) for one in examples] == MEDIA
     sft = load_stage(FinetuningSection())
     sft.viewer = stage.viewer
     single = sft.encode(sides(PAIRS), encoding.encoder, Limits(2048, mask_history=True))
     whole = joined([one.example for one in single])
     assert joined(examples) == whole
-    seen: list[Media] = []
-
-    def counted(medium: Media, *rest: Any) -> Any:
-        seen.append(medium)
-        return opened(medium, *rest)
-
-    opened = viewer.opened
-    monkeypatch.setattr(viewer, "opened", counted)
+    seen = decoded(monkeypatch)
     batch = stage.collate(examples)
-    assert sorted(str(medium.source) for medium in seen) == ["0.png", "1.png", "2.png", "3.png"]
+    assert sorted(seen) == ["0.png", "1.png", "2.png", "3.png"]
     assert batch["media_of_segment"].tolist() == [1, 1, 0, 0, 3, 3, 1, 2]
     again = sft.collate([whole])
     for place, one in enumerate(single):
@@ -243,16 +330,18 @@ def test_pictures_stand_with_the_answers_they_belong_to_and_are_decoded_once(
     assert torch.equal(batch["pixel_values"], again["pixel_values"])
 
 
-@pytest.mark.parametrize("stage", ["dpo"])
-def test_a_cut_never_splits_a_picture_of_a_pair(looked: Looked, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
+def test_a_cut_never_splits_a_picture(looked: Looked, stage: str) -> None:
     _, encoding = looked("qwen2_vl", stage=stage)
-    record = PAIRS[2]
+    record = (JUDGED if stage == "kto" else PAIRS)[2]
     whole = encoded(encoding, [record])[0]
+    counted = len(whole.input_ids) if stage == "dpo" else whole.lengths[0]
     left_out = set()
     for cutoff_len in range(4, max(whole.lengths) + 4):
         made = encoding.stage.encode([record], encoding.encoder, Limits(cutoff_len))[0]
         left_out.add(not made.example.learned)
-        assert len(made.example.input_ids) + made.lost == len(whole.input_ids)
+        kept = len(made.example.input_ids) if stage == "dpo" else made.example.lengths[0]
+        assert kept + made.lost == counted
         assert max(made.example.lengths) <= cutoff_len
         if made.example.learned:
             assert made.example.media == whole.media
@@ -263,18 +352,37 @@ def test_a_cut_never_splits_a_picture_of_a_pair(looked: Looked, stage: str) -> N
     assert made.example == whole
 
 
-def test_what_sees_gets_a_zero_gradient_where_a_batch_of_pairs_shows_nothing(looked: Looked) -> None:
-    recipe, encoding = looked("qwen2_vl", stage="dpo", pref_loss="orpo")
-    model = policy_of(recipe)
+def test_another_answer_gives_way_to_the_pictures_of_the_question_it_follows(looked: Looked) -> None:
+    _, encoding = looked("qwen2_vl", stage="kto")
+    long = Feedback(Conversation((message("user", "Why?"), message("assistant", "a dog and a fox. " * 40))), False)
+    short = Feedback(Conversation((message("user", 0, "Which animal?"), message("assistant", "a fox"))), True)
+    whole, _ = encoded(encoding, [short, long])
+    assert whole.lengths[1] > 200
+    made, _ = encoding.stage.encode([short, long], encoding.encoder, Limits(80))
+    assert made.example.lengths == (whole.lengths[0], 80) and made.lost == 0
+    assert made.example.media == whole.media
+    encoding.stage.collate([made.example])  # refuses pictures and tokens that do not agree
+    kept = made.example.input_ids[whole.lengths[0] :].tolist()
+    sight = int(encoding.encoder.sees(made.example.input_ids).sum()) // 2
+    assert encoding.encoder.sees(whole.input_ids[whole.lengths[0] :]).sum() == sight
+    assert 80 - kept.index(encoding.encoder.viewer.token) - sight > 20  # tokens of the other answer
+
+
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
+def test_what_sees_gets_a_zero_gradient_where_a_batch_shows_nothing(looked: Looked, stage: str) -> None:
+    recipe, encoding = looked("qwen2_vl", stage=stage)
+    model, reference = shaken(recipe), plain(recipe)
+    encoding.stage.reference = SecondModel(reference)
     use_packed_attention(model)
-    found = gradients(model, encoding.stage.loss(model, encoding.stage.collate(encoded(encoding, PAIRS[1:2]))).total)
+    shown = encoded(encoding, (JUDGED if stage == "kto" else PAIRS)[1:2])
+    found = gradients(model, encoding.stage.loss(model, encoding.stage.collate(shown)).total)
     assert found.keys() == dict(model.named_parameters()).keys()
     assert not any(grad.any() for name, grad in found.items() if "visual" in name)
 
 
 def test_a_reference_of_another_kind_is_refused(looked: Looked, seeing_model: Callable[..., Path]) -> None:
     recipe, encoding = looked("qwen2_vl", stage="dpo", ref_model=str(seeing_model("llava")))
-    model = policy_of(recipe)
+    model = shaken(recipe)
     cpu = torch.device("cpu")
     with pytest.raises(ModelError, match=r"MODEL-REFERENCE.*qwen2_vl.*llava"):
         encoding.stage.equip(model, Materials(recipe.model, recipe.quantization, recipe.finetuning, torch.float32, cpu))

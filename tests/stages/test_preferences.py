@@ -37,14 +37,17 @@ def test_a_stage_whose_pairs_look_at_each_other_is_not_cut() -> None:
 
 def test_judged_answers_are_told_apart_also_in_a_pack() -> None:
     rows = draw_judged(5)
-    units = list(judged(join(rows)))
+    units = list(judged(join(rows).lengths))
     assert [unit.good for unit in units] == [True, False, True, False, True]
-    for row, unit in zip(rows, units, strict=True):
-        assert unit.answer.input_ids.tolist() + unit.other.input_ids.tolist() == row.input_ids.tolist()
+    assert [(unit.answer, unit.other) for unit in units] == [(0, 1), (2, 3), (5, 6), (7, 8), (10, 11)]
     batch = load_stage(FinetuningSection(stage="kto")).collate([join(rows[:2]), *rows[2:]])
     assert batch["good"].tolist() == [True, False, True, False, True]
     assert batch["cu_seqlens"].diff().tolist() == [row.lengths[0] for row in rows]
     assert batch["kl_cu_seqlens"].diff().tolist() == [row.lengths[1] for row in rows]
+    for prefix, side in (("", 0), ("kl_", 1)):
+        cuts = [(row.lengths[0] * side, row.lengths[0] + row.lengths[1] * side) for row in rows]
+        wanted = [token for row, (start, stop) in zip(rows, cuts, strict=True) for token in row.input_ids[start:stop]]
+        assert batch[f"{prefix}input_ids"][0].tolist() == wanted
 
 
 def test_dpo_measures_rewards_log_probabilities_and_logits(tiny: Make, equipped: Make) -> None:

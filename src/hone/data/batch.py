@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from hone.dialogue.example import IGNORED, Example
 from hone.errors import DataError
-from hone.models.pictures import between
+from hone.models.pictures import between, of_segments
 
 if TYPE_CHECKING:
     from hone.media.viewer import Blind, Viewer
 
+ROWS = ("input_ids", "labels", "position_ids")
+"""What of a batch is one number for each token."""
 FILLER = 0
 """The token in the tail that rounds a row up. It stands in a segment of its own, without a label: any id will do."""
 
@@ -65,10 +67,21 @@ def cut(batch: Mapping[str, torch.Tensor], *, together: int = 1) -> tuple[dict[s
         return ()
     place = int((borders - ends[-1] / 2).abs().argmin())
     border, segment = int(borders[place]), (place + 1) * together
-    rows = ("input_ids", "labels", "position_ids")
-    first = {**{key: batch[key][..., :border] for key in rows}, "cu_seqlens": ends[: segment + 1]}
-    second = {**{key: batch[key][..., border:] for key in rows}, "cu_seqlens": ends[segment:] - ends[segment]}
+    first = {**{key: batch[key][..., :border] for key in ROWS}, "cu_seqlens": ends[: segment + 1]}
+    second = {**{key: batch[key][..., border:] for key in ROWS}, "cu_seqlens": ends[segment:] - ends[segment]}
     return first | between(batch, 0, segment), second | between(batch, segment, len(ends) - 1)
+
+
+def picked(batch: Mapping[str, torch.Tensor], segments: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Some segments of a batch of `collate`, in this order, with their pictures."""
+    ends = batch["cu_seqlens"].tolist()
+    spans = [slice(ends[one], ends[one + 1]) for one in segments]
+    lengths = [span.stop - span.start for span in spans]
+    return {
+        **{key: torch.cat([batch[key][..., span] for span in spans], dim=-1) for key in ROWS},
+        "cu_seqlens": torch.from_numpy(np.cumsum([0, *lengths]).astype(np.int32)),
+        **of_segments(batch, segments),
+    }
 
 
 def _row(values: NDArray) -> torch.Tensor:

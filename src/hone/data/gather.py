@@ -136,7 +136,12 @@ class Gatherer:
             encoded = self.stage.encode([one.record for one in made], self.encoder, self.limits)
             return [one.counted(example) for one, example in zip(made, encoded, strict=True)]
         except DataError:
-            return [self._one(row, record, bad) for row, record in held]
+            works = [self._one(row, record, bad) is not None for row, record in held]
+            if all(works):
+                raise
+        # What becomes of a row may depend on the one before it: the others together, as if the bad were not there.
+        others = iter(self._encoded([one for one, good in zip(held, works, strict=True) if good], bad))
+        return [next(others) if good else None for good in works]
 
     def _one(self, row: Row, record: Record, bad: list[BadRow]) -> Encoded | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hone.models.parts import parts_of
@@ -34,6 +34,15 @@ def between(batch: Mapping[str, Any], first: int, last: int) -> dict[str, Tensor
     patches = grids.prod(-1)
     begin, end = int(patches[:start].sum()), int(patches[:stop].sum())
     return made | {PIXELS: batch[PIXELS][begin:end], GRIDS: grids[start:stop]}
+
+
+def of_segments(batch: Mapping[str, Any], segments: Sequence[int]) -> dict[str, Tensor]:
+    """The pictures of some segments, as a batch of these, in this order, has them; {} for text alone."""
+    import torch
+
+    parts = [between(batch, one, one + 1) for one in segments]
+    held = {name: [part[name] for part in parts if name in part] for name in KEYS}
+    return {name: torch.cat(found) for name, found in held.items() if found}
 
 
 def anchored(model: nn.Module, total: Tensor, batch: Mapping[str, Any]) -> Tensor:

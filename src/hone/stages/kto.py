@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
-from hone.data.batch import collate
+from hone.data.batch import collate, picked
 from hone.data.encode import encode_feedback
 from hone.data.feedback import judged
 from hone.data.stage import Encoded, Limits
 from hone.dialogue.example import Example
 from hone.dialogue.records import Feedback
+from hone.models.pictures import anchored
 from hone.stages.shared.cutting import cut_rows
 from hone.stages.shared.plain import PlainStage
 from hone.stages.shared.reference import Materials, Reference, reference_of
@@ -46,6 +48,7 @@ class Stage(PlainStage):
     curves = ("rewards/chosen",)
     compares = True
     adds_up = False
+    sees = True
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         self.beta, self.learn_chosen = finetuning.pref_beta, finetuning.pref_ftx
@@ -61,11 +64,15 @@ class Stage(PlainStage):
         return encode_feedback(records, encoder, limits)
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """The answers as one flattened row, those for the drift as another (`kl_input_ids` …), and `good` [answers]."""
-        units = [unit for example in examples for unit in judged(example)]
-        drift = {DRIFT + name: tensor for name, tensor in collate([unit.other for unit in units]).items()}
-        good = torch.tensor([unit.good for unit in units])
-        return {**collate([unit.answer for unit in units]), **drift, "good": good}
+        """The answers as one flattened row, those for the drift as another (`kl_input_ids` …), and `good` [answers].
+        Pictures are decoded once for both rows."""
+        lengths = [length for example in examples for length in example.lengths]
+        places = (np.cumsum(np.array(lengths) > 0) - 1).tolist()  # a batch has no empty segments
+        units, whole = list(judged(lengths)), collate(examples, viewer=self.viewer)
+        answers = picked(whole, [places[unit.answer] for unit in units])
+        others = picked(whole, [places[unit.other] for unit in units if lengths[unit.other]])
+        drift = {DRIFT + name: tensor for name, tensor in others.items()}
+        return {**answers, **drift, "good": torch.tensor([unit.good for unit in units])}
 
     def weight(self, batch: Batch) -> Tensor:
         """The number of answers."""
@@ -88,7 +95,7 @@ class Stage(PlainStage):
         scores, good = answer_rows(model, batch).scores(), batch["good"]
         ratios = scores.sums - before.sums
         losses = kto_losses(ratios, drift, good, beta=self.beta, liked=self.liked, disliked=self.disliked)
-        total = losses.sum() + self._chosen_loss(scores, good, batch.get(WHOLE, good))
+        total = anchored(model, losses.sum() + self._chosen_loss(scores, good, batch.get(WHOLE, good)), batch)
         return StageLoss(total, len(losses), self._measured(ratios.detach(), scores, good, drift))
 
     def _chosen_loss(self, scores: Scores, good: Tensor, whole: Tensor) -> Tensor | float:
