@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -222,11 +223,29 @@ def test_a_full_queue_is_refused_at_once(load: Callable[[str], tuple[Any, Any]])
     assert [len(list(pieces)) for pieces in asked] == [300, 300]
 
 
+def test_who_came_first_is_answered_first(load: Callable[[str], tuple[Any, Any]]) -> None:
+    from hone.engines.torch import TorchEngine
+
+    one_by_one = TorchEngine(*load("llama"), slots=1, queue=8)
+    order, told = [], threading.Semaphore(0)
+
+    def receiver(place: int) -> Callable[[Any], None]:
+        def take(piece: Any) -> None:
+            if piece.finish:
+                order.append(place)
+                told.release()
+
+        return take
+
+    for place in range(8):
+        one_by_one.submit([5, 17, place + 7], greedy(max_new_tokens=4), receiver(place))
+    assert all(told.acquire(timeout=30) for _ in range(8))
+    assert order == list(range(8))
+
+
 def test_a_short_request_is_not_kept_by_a_long_prompt(engine: Any) -> None:
     order: list[str] = []
     names = {"long": list(range(3, 500)), "short": [9, 8]}
-    import threading
-
     done = threading.Barrier(3, timeout=30)
 
     def receiver(name: str) -> Callable[[Any], None]:

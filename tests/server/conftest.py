@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,17 @@ def served(tiny_model: Callable[[str], Path], serve: Callable[[Any], Any]) -> It
     app = make_app(service, Door(KEY))
     with serve(app) as url:
         yield Served(url, engine, service, app)
+
+
+@pytest.fixture(scope="session")
+def seeing_session(seeing_model: Callable[[str], Path]) -> Any:
+    """A session with a tiny model that sees."""
+    from hone.recipe import Recipe
+    from hone.runs.session import open_session
+
+    recipe = Recipe()
+    model = replace(recipe.model, model_name_or_path=str(seeing_model("qwen2_5_vl")), infer_dtype="float32")
+    return open_session(replace(recipe, model=model, data=replace(recipe.data, template="qwen2_vl")))
 
 
 @pytest.fixture

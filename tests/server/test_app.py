@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -106,8 +110,12 @@ def test_what_agents_send_is_taken(client: Any) -> None:
     [
         ({"temperature": -1}, "temperature"),
         ({"temperature": True}, "temperature"),
+        ({"temperature": 1e9}, "temperature"),
         ({"top_p": 0}, "top_p"),
+        ({"top_p": 2}, "top_p"),
         ({"n": 0}, "n"),
+        ({"n": -1}, "n"),
+        ({"n": 1000}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 10**9}, "messages"),
         ({"presence_penalty": 3}, "presence_penalty"),
@@ -115,14 +123,24 @@ def test_what_agents_send_is_taken(client: Any) -> None:
         ({"stop": [""]}, "stop"),
         ({"stop": ["a"] * 1000}, "stop"),
         ({"logit_bias": {"999999": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 10**6}}, "logit_bias"),
+        ({"logit_bias": {str(token): 1 for token in range(2000)}}, "logit_bias"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": None}]}, "tools[0]"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"extra_body": {"chat_template": "{{ 1 }}"}}, "chat_template"),
+        ({"extra_body": {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}}, "chat_template_kwargs"),
+        ({"extra_body": {"guided_regex": "(a+)+$"}}, "guided_regex"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"function": None}]}]},
+            "messages[1].tool_calls[0]",
+        ),
         ({"messages": [{"role": "judge", "content": "a"}]}, "messages[0].role"),
         ({"messages": [*HELLO, {"role": "tool", "content": "a"}]}, "messages"),
         ({"stream": True, "messages": [*HELLO, {"role": "assistant", "content": "a"}]}, "messages"),
@@ -143,38 +161,103 @@ def test_numbers_are_what_json_means_by_them(client: Any) -> None:
 
 @pytest.mark.parametrize("penalty", [0, 2, -2])
 def test_openais_own_defaults_and_bounds_are_taken(client: Any, penalty: float) -> None:
-    answer = ask(client, presence_penalty=penalty, frequency_penalty=penalty, n=1, top_p=1, max_tokens=2)
+    penalties: Any = {"presence_penalty": penalty, "frequency_penalty": penalty}
+    answer = ask(client, **penalties, n=1, top_p=1, max_tokens=2, stop=[], logit_bias={})
     assert answer.usage.completion_tokens == 2
 
 
 def test_a_prompt_beyond_the_context_is_told_as_such(client: Any) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
-        ask(client, messages=[{"role": "user", "content": "geese " * 6000}])
-    assert refused.value.code == "context_length_exceeded"
+    for options, number in (
+        ({"messages": [{"role": "user", "content": "geese " * 6000}]}, "the prompt has 6071 tokens"),
+        ({"max_tokens": 2040}, "2040 may follow"),
+        ({"max_tokens": 2040, "stream": True}, "2040 may follow"),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            ask(client, **options)
+        assert refused.value.code == "context_length_exceeded"
+        assert number in refused.value.message and "holds 2048" in refused.value.message
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"temperature": NaN}', b'{"user": "\\ud800"}', b"[" * 100_000, b"\xff{}"]
-)
-def test_a_body_that_is_no_json_object_is_refused(served: Any, body: bytes) -> None:
-    status, _, answer = raw(served, "POST", "/v1/chat/completions", body)
+def otherwise_good(user: bytes) -> bytes:
+    return b'{"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "user": ' + user + b"}"
+
+
+BODIES = {
+    "nothing": b"",
+    "half": b"{",
+    "a list": b"[]",
+    "not a number": otherwise_good(b"NaN"),
+    "half a character": otherwise_good(b'"\\ud800"'),
+    "half a character in bytes": otherwise_good(b'"\xed\xa0\x80"'),
+    "nested": otherwise_good(b"[" * 100_000 + b"]" * 100_000),
+    "not UTF-8": otherwise_good(b'"\xff"'),
+    "UTF-16": otherwise_good(b'"a"').decode().encode("utf-16"),
+    "a NUL": otherwise_good(b'"\0"'),
+    "a name twice": otherwise_good(b'"b", "user": "c"'),
+    "a name twice inside": otherwise_good(b'{"a": 1, "b": 2, "a": 1}'),
+    "a million names": otherwise_good(b"{" + b",".join(b'"k%d":0' % place for place in range(10**6)) + b"}"),
+}
+
+
+def test_what_the_bodies_are_but_for_one_thing_is_good(served: Any) -> None:
+    assert raw(served, "POST", "/v1/chat/completions", otherwise_good(b'"\\ud83e\\udd8a\\u0000"'))[0] == 200
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_that_is_no_good_json_object_is_refused(served: Any, name: str) -> None:
+    began = time.monotonic()
+    status, _, answer = raw(served, "POST", "/v1/chat/completions", BODIES[name])
+    assert time.monotonic() - began < 5
     assert (status, json.loads(answer)["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_every_route_but_health_needs_the_key(served: Any) -> None:
-    for method, path in [("GET", "/v1/models"), ("GET", "/docs"), ("GET", "/openapi.json"), ("POST", "/tokenize")]:
-        for key in ("", "Bearer wrong", f"Basic {KEY}", f"Bearer {KEY}x"):
+    paths = served.app.openapi()["paths"]
+    routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    guarded = [(method, path) for method, path in routes if not path.startswith("/health")]
+    pages = [("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/nowhere")]
+    assert len(guarded) > 8
+    for method, path in [*guarded, *pages]:
+        for key in ("", KEY, "Bearer", "bearer wrong", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}"):
             status, headers, _ = raw(served, method, path, Authorization=key)
-            assert (status, headers["www-authenticate"]) == (401, "Bearer")
-    assert raw(served, "GET", "/health", Authorization="")[0] == 200
+            assert (status, headers["www-authenticate"]) == (401, "Bearer"), (method, path, key)
+    assert {raw(served, "GET", path, Authorization="")[0] for _, path in routes if path.startswith("/health")} == {200}
+    assert raw(served, "GET", "/v1/models", Authorization=f"bearer {KEY}")[0] == 200  # the scheme's case is free
 
 
 def test_other_hosts_and_pages_are_turned_away(served: Any) -> None:
-    for host in ("evil.com", "127.0.0.1.evil.com"):
-        assert raw(served, "GET", "/v1/models", Host=host)[0] == 403
-    status, headers, _ = raw(served, "GET", "/v1/models", Origin="https://evil.com")
-    assert (status, [name for name in headers if name.startswith("access-control")]) == (403, [])
+    for host in ("evil.com", "127.0.0.1.evil.com", "localhost.evil.com:80", "127.0.0.1@evil.com", ""):
+        status, _, answer = raw(served, "GET", "/health", Host=host)
+        assert (status, json.loads(answer)["error"]["code"]) == (403, "host_not_allowed")
+    for method in ("GET", "OPTIONS"):
+        for origin in ("https://evil.com", "null", "http://localhost.evil.com"):
+            named = {"Origin": origin, "Access_Control_Request_Method": "GET"}
+            status, headers, _ = raw(served, method, "/v1/models", **named)
+            assert (status, [name for name in headers if name.startswith("access-control")]) == (403, [])
     assert raw(served, "GET", "/v1/models", Origin=served.url)[0] == 200
+
+
+def test_pages_that_are_named_may_ask_and_no_others(served: Any) -> None:
+    from starlette.testclient import TestClient
+
+    from hone.server.app import make_app
+    from hone.server.guard import Door
+
+    page = TestClient(make_app(served.service, Door(KEY, origins=("https://my.page",))), base_url="http://localhost")
+    key = {"Authorization": f"Bearer {KEY}"}
+    asks = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    for answer in (
+        page.options("/v1/models", headers={"Origin": "https://my.page", **asks}),
+        page.get("/v1/models", headers={"Origin": "https://my.page", **key}),
+    ):
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://my.page")
+        assert "access-control-allow-credentials" not in answer.headers
+    for answer in (
+        page.options("/v1/models", headers={"Origin": "https://evil.com", **asks}),
+        page.get("/v1/models", headers={"Origin": "https://evil.com", **key}),
+    ):
+        assert answer.status_code in (400, 403) and "access-control-allow-origin" not in answer.headers
+    assert page.get("/v1/models", headers={"Origin": "https://my.page"}).status_code == 401
 
 
 def test_unknown_routes_and_types_are_told_in_openais_words(served: Any) -> None:
@@ -191,6 +274,111 @@ def test_who_leaves_a_stream_stops_the_work(client: Any, served: Any) -> None:
     while served.engine.scheduler.load and time.monotonic() - left < 5:
         time.sleep(0.01)
     assert time.monotonic() - left < 1
+
+
+def leave(served: Any, stream: bool) -> None:
+    """Ask for much and go: in the middle of a stream, or before an answer that comes whole."""
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    body = json.dumps({"prompt": "geese", "max_tokens": 1500, "stream": stream, "logit_bias": {"2": -100}})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as line:
+        line.sendall(f"{head}{body}".encode())
+        if stream:
+            assert line.recv(12) == b"HTTP/1.1 200"
+        else:
+            time.sleep(0.05)
+
+
+def test_a_hundred_who_leave_leave_nothing_behind(served: Any) -> None:
+    def crowd(count: int, stream: bool) -> tuple[int, int]:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: leave(served, stream), range(count)))
+        since = time.monotonic()
+        while served.engine.scheduler.load and time.monotonic() - since < 10:
+            time.sleep(0.01)
+        assert time.monotonic() - since < 1
+        held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return threading.active_count(), held
+
+    count, held = crowd(20, True)
+    crowd(4, False)
+    after, holds = crowd(100, True)
+    assert after <= count + 1
+    assert holds - held < 20 * 2**20
+
+
+def test_of_many_at_once_some_are_answered_well_and_the_rest_told_when_to_come_back(served: Any) -> None:
+    bodies = [
+        json.dumps({"prompt": f"geese {place % 8}", "max_tokens": 40, "temperature": 0}).encode() for place in range(64)
+    ]
+
+    def answered(body: bytes) -> tuple[int, dict[str, str], Any]:
+        status, headers, answer = raw(served, "POST", "/v1/completions", body)
+        return status, headers, json.loads(answer)
+
+    alone = [answered(body)[2]["choices"] for body in bodies[:8]]
+    with ThreadPoolExecutor(64) as threads:
+        found = list(threads.map(answered, bodies))
+    served_well = [place for place, (status, _, _) in enumerate(found) if status == 200]
+    told = [headers["retry-after"] for status, headers, _ in found if status == 429]
+    assert len(served_well) >= 8 and told and len(served_well) + len(told) == 64
+    assert set(told) == {"1"}
+    assert all(found[place][2]["choices"] == alone[place % 8] for place in served_well)
+
+
+def test_a_seed_draws_the_same_in_any_company(served: Any) -> None:
+    """Sixty-four requests with texts and seeds of their own: what each gets alone, and eight at a time."""
+    asked = [
+        json.dumps({"prompt": f"user {place}: ", "seed": place // 2, "temperature": 1.5, "top_k": 0, "max_tokens": 8})
+        for place in range(64)
+    ]
+
+    def answered(body: str) -> str:
+        status, _, answer = raw(served, "POST", "/v1/completions", body.encode())
+        assert status == 200
+        return str(json.loads(answer)["choices"][0]["text"])
+
+    alone = [answered(body) for body in asked]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(answered, reversed(asked)))
+    assert together == alone[::-1]
+    assert len(set(alone)) > 60
+
+
+@pytest.mark.parametrize("ending", ["length", "stop text", "stop id", "two answers", "text"])
+def test_a_stream_has_one_id_one_reason_an_exact_count_and_one_end(served: Any, client: Any, ending: str) -> None:
+    plain: dict[str, Any] = {"max_tokens": 24, "temperature": 0}
+    whole = ask(client, **plain, logprobs=True).choices[0]
+    told = [one.token for one in whole.logprobs.content]
+    options, reason, counts = {
+        "length": ({}, "length", [24]),
+        "stop text": ({"stop": [whole.message.content[8:11]]}, "stop", None),
+        "stop id": ({"stop_token_ids": [served.engine.tokenizer.convert_tokens_to_ids(told[9])]}, "stop", None),
+        "two answers": ({"n": 2}, "length", [24, 24]),
+        "text": ({}, "length", [24]),
+    }[ending]
+    kind, asked = (
+        ("completions", {"prompt": "Is it?"}) if ending == "text" else ("chat/completions", {"messages": HELLO})
+    )
+    body = {**plain, **asked, **options}
+    stream = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    events = raw(served, "POST", f"/v1/{kind}", json.dumps(stream).encode())[2].decode().split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""] and sum("[DONE]" in one for one in events) == 1
+    chunks = [json.loads(one.removeprefix("data: ")) for one in events[:-2]]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    ends = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    assert ends == [reason] * (2 if ending == "two answers" else 1)
+    one = json.loads(raw(served, "POST", f"/v1/{kind}", json.dumps(body).encode())[2])
+    assert chunks[-1]["usage"] == one["usage"] and chunks[-1]["choices"] == []
+    assert {choice["finish_reason"] for choice in one["choices"]} == {reason}
+    if counts is not None:
+        assert one["usage"]["completion_tokens"] == sum(counts)
+    else:
+        shown = json.loads(raw(served, "POST", f"/v1/{kind}", json.dumps({**body, "logprobs": True}).encode())[2])
+        assert one["usage"]["completion_tokens"] == len(shown["choices"][0]["logprobs"]["content"]) < 24
+    ids = {chunk["id"] for chunk in chunks}
+    assert len(ids) == 1 and one["id"] not in ids
 
 
 def test_a_full_queue_says_when_to_come_back(served: Any, client: Any) -> None:

@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -20,7 +19,6 @@ from PIL import Image
 from hone.dialogue.message import Conversation, Media, Message, Text
 from hone.engines.base import Settings
 from hone.engines.session import Session
-from hone.recipe import Recipe
 
 KEY = "sesame-opens-this"
 SETTINGS = Settings(max_new_tokens=12, do_sample=False, elastic=True)
@@ -47,12 +45,8 @@ def said(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def seeing(seeing_model: Callable[[str], Path]) -> Session:
-    from hone.runs.session import open_session
-
-    recipe = Recipe()
-    model = replace(recipe.model, model_name_or_path=str(seeing_model("qwen2_5_vl")), infer_dtype="float32")
-    return open_session(replace(recipe, model=model, data=replace(recipe.data, template="qwen2_vl")))
+def seeing(seeing_session: Session) -> Session:
+    return seeing_session
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
 import pytest
 
+NESTED: dict[str, Any] = {"type": "integer"}
+for _ in range(90):
+    NESTED = {"type": "array", "items": NESTED}
+BOMBS: dict[str, Any] = {
+    "quantifiers in quantifiers": {"type": "string", "pattern": "^(((a{1,1000}){1,1000}){1,1000}|(b+)+)$"},
+    "a long way back": {"type": "string", "pattern": "(.*a){40}.{200}"},
+    "a text without end": {"type": "string", "minLength": 10**9},
+    "a list without end": {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
+    "nested": NESTED,
+    "a circle": {"$ref": "#"},
+    "doubling": {
+        "$defs": {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)} | {"d40": {}},
+        "$ref": "#/$defs/d0",
+    },
+    "products": {"allOf": [{"anyOf": [{"properties": {f"k{i}_{j}": {}}} for j in range(4)]} for i in range(12)]},
+    "many names": {"type": "object", "properties": {f"k{i}": {"type": "string"} for i in range(2000)}},
+    "multiples": {"type": "integer", "multipleOf": 99991},
+    "very long": {"enum": ["x" * 70_000]},
+}
 HELLO: Any = [{"role": "user", "content": "Is it?"}]
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -77,11 +98,33 @@ def test_a_shape_that_cannot_be_followed_is_refused_by_name(client: Any, options
 
 
 def test_others_in_the_batch_are_not_touched(client: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     plain = {"temperature": 0, "max_tokens": 30}
     alone = ask(client, **plain).choices[0].message.content
     form = {"response_format": {"type": "json_object"}, **plain}
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(lambda options: ask(client, **options), [plain, form, plain]))
     assert [found[place].choices[0].message.content for place in (0, 2)] == [alone, alone]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_schemas_made_to_harm_cost_little_and_are_followed_or_refused(client: Any, name: str) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": BOMBS[name]}}
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as threads:
+        asked = threads.submit(ask, client, response_format=form, max_tokens=8, temperature=0)
+        heard = 0
+        while not asked.done():  # whoever else asks is answered meanwhile
+            assert client.models.list().data[0].id == "tiny"
+            heard += 1
+        try:
+            assert asked.result().choices[0].finish_reason == "length"
+        except openai.BadRequestError as refused:
+            assert refused.param == "response_format"
+            assert "cannot be followed" in refused.message or "longer than" in refused.message
+    assert time.monotonic() - began < 4
+
+
+def test_a_stop_text_is_a_text_and_no_pattern(client: Any) -> None:
+    usual = ask(client, temperature=0, max_tokens=8).choices[0].message.content
+    stopped = ask(client, temperature=0, max_tokens=8, stop=["(.+)+$", ".*", "[", "\\"]).choices[0].message.content
+    assert stopped == usual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from hone.errors import MachineError, RecipeError
 
 LARGEST = 1 << 16
 """Letters of a grammar at most."""
+KEPT = 16
+"""Grammars that are kept ready: making one takes up to a second."""
 STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line: a model cannot fill its answer with spaces."""
 
@@ -43,22 +46,38 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
         self.known: dict[tuple[int, ...], Any] = {}
-        self.making = threading.Lock()
+        self.ready: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
+        self.making, self.keeping = threading.Lock(), threading.Lock()
 
     def check(self, grammar: str, stop_ids: tuple[int, ...]) -> None:
         """Raises GrammarError for what cannot be followed, MachineError where llguidance is not installed."""
         if len(grammar) > LARGEST:
             raise GrammarError.one("GRAMMAR", f"the schema is longer than {LARGEST} letters")
-        reason = _library().LLMatcher.validate_grammar(grammar, self._words(stop_ids))
-        if reason:
-            raise GrammarError.one("GRAMMAR", f"this schema cannot be followed ({_short(reason)})")
+        self._begun(grammar, stop_ids)
 
     def guide(self, grammar: str, stop_ids: tuple[int, ...], after: str) -> Guide:
-        """What guides one answer; with `after` it begins when the answer has said these words. Raises as `check`."""
-        matcher = _library().LLMatcher(self._words(stop_ids), grammar, log_level=0)
-        if matcher.is_error():
-            raise GrammarError.one("GRAMMAR", f"this schema cannot be followed ({_short(matcher.get_error())})")
-        return Guide(matcher, self.tokenizer, after)
+        """What guides one answer; with `after` it begins when the answer has said these words. Raises as `check`.
+
+        Quick for a grammar that was checked a moment ago.
+        """
+        return Guide(self._begun(grammar, stop_ids), self.tokenizer, after)
+
+    def _begun(self, grammar: str, stop_ids: tuple[int, ...]) -> Any:
+        """A matcher at the beginning of its grammar; one that allows nothing at all is refused."""
+        name = (grammar, stop_ids)
+        with self.keeping:
+            kept = self.ready.get(name)
+        if kept is None:
+            kept = _library().LLMatcher(self._words(stop_ids), grammar, log_level=0)
+            first = kept.deep_copy()
+            first.compute_logit_bias()
+            _refuse_failed(first)
+        with self.keeping:
+            self.ready[name] = kept
+            self.ready.move_to_end(name)
+            while len(self.ready) > KEPT:
+                self.ready.popitem(last=False)
+            return kept.deep_copy()
 
     def _words(self, stop_ids: tuple[int, ...]) -> Any:
         ends = [token for token in stop_ids if token < self.vocabulary] or [self.tokenizer.eos_token_id]
@@ -80,13 +99,17 @@ class Guide:
     @property
     def done(self) -> bool:
         """Whether the answer is complete and nothing may follow."""
-        return not self.after and bool(self.matcher.is_stopped())
+        return not self.after and bool(self.matcher.is_stopped()) and not self.matcher.is_error()
 
     def narrow(self, logits: Tensor) -> Tensor:
-        """The logits [vocabulary], with those that may not come now at minus infinity."""
+        """The logits [vocabulary], with those that may not come now at minus infinity.
+
+        Raises GrammarError where the grammar turns out to be more than can be followed.
+        """
         if self.after:
             return logits
         allowed = torch.frombuffer(bytearray(self.matcher.compute_logit_bias()), dtype=torch.uint8)[: len(logits)]
+        _refuse_failed(self.matcher)
         return logits.masked_fill((allowed == 0).to(logits.device), -torch.inf)
 
     def took(self, token: int) -> None:
@@ -103,8 +126,10 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text else '""'
 
 
-def _short(reason: str) -> str:
-    return " ".join(reason.split())[:200]
+def _refuse_failed(matcher: Any) -> None:
+    if matcher.is_error():
+        reason = " ".join(matcher.get_error().partition("<state>")[0].split())[:200]
+        raise GrammarError.one("GRAMMAR", f"this schema cannot be followed ({reason})")
 
 
 def _library() -> Any:

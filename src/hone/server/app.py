@@ -141,7 +141,7 @@ async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
     else:
         check_names(body, frozenset({"model", "prompt"}), {})
         service.voice(body)
-        ids = service.ids_of(body.get("prompt"))
+        ids = await service.ids_of(body.get("prompt"))
     return {"count": len(ids), "max_model_len": service.engine.context, "tokens": ids}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,17 +13,32 @@ from hone.server.refusal import RefusedError
 Body = Mapping[str, Any]
 MOST_TEXTS = 256
 """Texts that are measured for one request."""
+MOST_VALUES = 2**19
+"""Lists, objects, and what they hold, in one body: nobody else is heard while it is read."""
 
 
 def read_json(raw: bytes) -> Body:
-    """The object that a body holds. Refuses what is no JSON, numbers that are none, and halves of characters."""
+    """The object that a body holds. Refuses what is no JSON, numbers that are none, halves of characters, a name that
+    is given twice, and more values than can be read in passing."""
+    if sum(map(raw.count, (b"[", b"{", b",", b":"))) > MOST_VALUES:
+        raise RefusedError(f"the body holds more than {MOST_VALUES} values")
     try:
-        found = json.loads(raw, parse_constant=_no_number)
-        json.dumps(found, ensure_ascii=False).encode()
+        text = raw.decode("utf-8-sig")
+        found = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
+        if "\\u" in text:  # the only way to half a character
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
         raise RefusedError("the body is not valid JSON in UTF-8") from error
     if not isinstance(found, dict):
         raise RefusedError("the body is not a JSON object")
+    return found
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        name = Counter(name for name, _ in members).most_common(1)[0][0][:80]
+        raise RefusedError(f"the body gives {json.dumps(name)} twice in one object", name)
     return found
 
 

@@ -30,7 +30,7 @@ async def embeddings(service: Service, body: Body) -> dict[str, Any]:
             "infer_backend: huggingface for them",
             "model",
         )
-    rows = _rows(service, body.get("input"))
+    rows = await _rows(service, body.get("input"))
     model, _, settings = service.voice(body)
     found = await _each(service, rows, lambda reader, ids: embedding(reader, ids, pooling), settings.adapter)
     data = [{"object": "embedding", "index": place, "embedding": _in(form, row)} for place, row in enumerate(found)]
@@ -45,20 +45,20 @@ async def scores(service: Service, body: Body) -> dict[str, Any]:
     texts, most = body.get("messages"), whole(body, "max_length", 1, 2**31)
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise RefusedError("`messages` must be a list of texts", "messages")
-    rows = [ids if most is None else ids[:most] for ids in _rows(service, texts, "messages")]
+    rows = [ids if most is None else ids[:most] for ids in await _rows(service, texts, "messages")]
     model = service.voice(body)[0]
     found = await _each(service, rows, value)
     identity = f"scoreval-{secrets.token_hex(12)}"
     return {"id": identity, "object": "score.evaluation", "model": model, "scores": found}
 
 
-def _rows(service: Service, given: Any, name: str = "input") -> list[list[int]]:
+async def _rows(service: Service, given: Any, name: str = "input") -> list[list[int]]:
     """A text, several, ids, or several lists of ids: at most so many, each within the context."""
     many = isinstance(given, list) and given and isinstance(given[0], str | list)
     texts = given if many else [given]
     if len(texts) > MOST_TEXTS:
         raise RefusedError(f"`{name}` takes up to {MOST_TEXTS} texts", name)
-    rows = [service.ids_of(text, name) for text in texts]
+    rows = [await service.ids_of(text, name) for text in texts]
     context = service.engine.context
     longest = max(map(len, rows))
     if context is not None and longest > context:

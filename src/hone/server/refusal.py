@@ -45,6 +45,8 @@ def refusal_of(error: Exception) -> RefusedError:
         return RefusedError(what, "model", status=404, code="model_not_found")
     if isinstance(error, QueueFullError):
         return RefusedError(what, status=429, code="queue_full")
+    if isinstance(error, RecipeError) and error.faults[0].code == "GRAMMAR":
+        return RefusedError(what, "response_format")
     if isinstance(error, DataError | ModelError | RecipeError):
         return RefusedError(what, "messages")
     return RefusedError("the answer could not be computed", status=500)

@@ -140,7 +140,7 @@ class Service:
         model, encoder, base = self.voice(body)
         none = echo and body.get("max_tokens") == 0 and type(body["max_tokens"]) is int
         settings = read_settings({**body, "max_tokens": 1} if none else body, base, self.vocabulary)
-        prompt = self.ids_of(body.get("prompt"))
+        prompt = await self.ids_of(body.get("prompt"))
         settings.room(len(prompt), self.engine.context)
         wanted = [] if none else several(body, replace(settings, logprobs=likeliest))
         told: tuple[Odds, ...] = ()
@@ -179,8 +179,12 @@ class Service:
         named = {} if adapter is None else {"adapter": adapter}
         return await asyncio.wrap_future(self.engine.aside(lambda: work(self.engine.model), **named))
 
-    def ids_of(self, prompt: Any, name: str = "prompt") -> list[int]:
+    async def ids_of(self, prompt: Any, name: str = "prompt") -> list[int]:
         """A text's ids, or ids as given. What is written in a text never becomes a control token."""
+        async with self.encoding:
+            return await asyncio.to_thread(self._ids_of, prompt, name)
+
+    def _ids_of(self, prompt: Any, name: str) -> list[int]:
         if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
             prompt = prompt[0]
         if isinstance(prompt, str) and prompt:
