@@ -71,13 +71,13 @@ def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             if "lora_B" in key:
                 torch.nn.init.normal_(weight, std=0.2)
         found[name] = tmp_path_factory.mktemp(name)
-        tuned.save_pretrained(found[name])
+        tuned.save_pretrained(found[name], save_embedding_layers=False)
     return found
 
 
 @pytest.fixture(scope="module")
 def session(folder: Path, adapters: dict[str, Path]) -> Iterator[Any]:
-    named = ",".join(f"{name}={place}" for name, place in adapters.items())
+    named = ",".join(f"{name}={adapters[name]}" for name in ("one", "two"))
     session = opened(folder, adapter_name_or_path=named)
     yield session
     session.engine.close()
@@ -127,15 +127,15 @@ def test_greedy_answers_are_transformers_own_alone_and_together(engine: Any, fol
 
 
 def test_adapters_share_a_batch_and_answer_as_peft_does(engine: Any, folder: Path, adapters: dict[str, Path]) -> None:
-    voices = [None, *adapters]
+    voices = [None, "one", "two"]
     expected = [transformers_own(folder, [PROMPT], 30, adapters.get(str(name)))[0] for name in voices]
-    assert len({tuple(ids) for ids in expected}) == 4
+    assert len({tuple(ids) for ids in expected}) == 3
     wanted = [greedy(max_new_tokens=30, adapter=name) for name in voices]
-    assert answers(engine, [PROMPT] * 4, wanted) == expected
+    assert answers(engine, [PROMPT] * 3, wanted) == expected
     assert [answers(engine, [PROMPT], [one])[0] for one in wanted] == expected
 
 
-@pytest.mark.parametrize("name", [None, "one", "two", "head"])
+@pytest.mark.parametrize("name", [None, "one", "two"])
 def test_the_odds_of_a_prompt_are_those_of_the_adapter(
     engine: Any, folder: Path, adapters: dict[str, Path], name: str | None
 ) -> None:
@@ -179,6 +179,8 @@ def test_adapters_that_are_more_or_larger_are_refused(session: Any, adapters: di
         session.load_adapter("bad", changed(use_dora=True))
     with pytest.raises(ModelError, match=r"rank 64.*room for 32"):
         session.load_adapter("bad", changed(rank_pattern={"nothing": 64}))
+    with pytest.raises(ModelError, match="changes lm_head"):
+        session.load_adapter("bad", adapters["head"])
     assert "bad" not in session.engine.adapters.names
 
 

@@ -30,7 +30,8 @@ def test_the_recipe_s_keys_are_vllm_s_arguments() -> None:
 
 
 def test_adapters_get_room_of_a_rank_that_vllm_has() -> None:
-    found = started({"adapters": 3}, vllm_max_lora_rank=20)
+    found = started({"adapters": 3, "targets": ("q_proj",)}, vllm_max_lora_rank=20)
+    assert found["lora_target_modules"] == ["q_proj"]
     assert (found["enable_lora"], found["max_loras"], found["max_lora_rank"]) == (True, 3, 32)
     assert started({"adapters": 1})["max_lora_rank"] == 32
     assert started({"adapters": 3, "free": 2**30})["max_loras"] == 4

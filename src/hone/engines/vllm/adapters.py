@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from hone.recipe import ModelSection
 
 Admit = Callable[[Any], Any]
-"""Has vLLM read an adapter, or forget it; comes back when it did."""
+"""Has vLLM read an adapter; comes back when it did."""
 
 
 class Adapters:
-    """By name. `rank`: the largest there is room for, 0 for an engine that was started without adapters.
+    """By name. `rank`: the largest there is room for, 0 for an engine that was started without adapters; `targets`: the
+    last names of the layers that there is room beside.
 
     `skeleton` makes the model without numbers, which adapters are held against.
     """
 
-    def __init__(self, *, rank: int, skeleton: Callable[[], Any], admit: Admit, forget: Admit) -> None:
-        self.rank, self.skeleton, self.admit, self.forget = rank, skeleton, admit, forget
+    def __init__(self, *, rank: int, targets: Collection[str], skeleton: Callable[[], Any], admit: Admit) -> None:
+        self.rank, self.targets, self.skeleton, self.admit = rank, targets, skeleton, admit
         self.own: Any = None
         """The one that answers where no name is said."""
         self.neutral: Neutral | None = None
@@ -58,11 +59,7 @@ class Adapters:
         Raises ModelError for one that does not fit or is more than LoRA of linear layers, RecipeError without room.
         """
         with self.changing:
-            read = self._read(name, folder, section)
-            before = self.known.get(name)
-            self.known[name] = read
-            if before is not None:
-                self.forget(before)
+            self.known[name] = self._read(name, folder, section)
 
     def load_own(self, folder: Path, section: ModelSection) -> None:
         """The adapter that answers where no name is said. Raises as `load`."""
@@ -74,9 +71,12 @@ class Adapters:
         self.own = self._request("none", self.neutral.folder)
 
     def unload(self, name: str) -> None:
-        """Take a name away; answers under way go on. Raises UnknownAdapterError."""
+        """Take a name away; answers under way go on. Raises UnknownAdapterError.
+
+        vLLM itself drops the adapter that was longest unused when it needs the room.
+        """
         with self.changing:
-            self.forget(self.named(name))
+            self.named(name)
             del self.known[name]
 
     def _read(self, name: str, folder: Path, section: ModelSection) -> Any:
@@ -85,8 +85,9 @@ class Adapters:
                 "ENGINE-ADAPTERS", "vLLM makes room for adapters when it is started, and it was started without any",
                 "adapter_name_or_path", "start it with one (name=folder)",
             )  # fmt: skip
-        read_lora(self.skeleton(), folder, section)
+        lora = read_lora(self.skeleton(), folder, section)
         self._check_rank(folder)
+        self._check_places(lora.factors, folder)
         return self._request(name, folder)
 
     def _request(self, name: str, folder: Path) -> Any:
@@ -98,6 +99,12 @@ class Adapters:
             what = f"vLLM does not load the adapter ({short(reason)})"
             raise ModelError.one("ADAPTER-VLLM", what, str(folder), "use infer_backend: huggingface") from None
         return request
+
+    def _check_places(self, names: Iterable[str], folder: Path) -> None:
+        outside = sorted(name for name in names if name.rpartition(".")[2] not in self.targets)
+        if outside:
+            what = f"the adapter changes {outside[0]}, beside which vLLM computes no adapter rightly"
+            raise ModelError.one("ADAPTER-KIND", what, str(folder), "use infer_backend: huggingface")
 
     def _check_rank(self, folder: Path) -> None:
         config: Any = read_json(folder / CONFIG)

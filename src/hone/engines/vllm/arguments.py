@@ -20,7 +20,8 @@ ON_A_PROCESSOR = 4 * 2**30
 
 @dataclass(frozen=True)
 class Start:
-    """What is known when the engine is started. `adapters`: how many are to be answered with, 0 for none.
+    """What is known when the engine is started. `adapters`: how many are to be answered with, 0 for none; `targets`:
+    the last names of the layers that they may sit beside.
 
     `cards`: on how many the model lies; `free`: bytes of main memory where it lies there, None on cards.
     """
@@ -30,6 +31,7 @@ class Start:
     context: int
     slots: int
     adapters: int = 0
+    targets: tuple[str, ...] = ()
     cards: int = 1
     free: int | None = None
     trust_code: bool = False
@@ -58,6 +60,7 @@ def engine_arguments(engine: EngineSection, start: Start, given: Collection[str]
         neutral = start.free is not None  # on a processor there is one more, see `hone.engines.vllm.neutral`
         rank = _room(engine.vllm_max_lora_rank)
         words |= {"enable_lora": True, "max_loras": start.adapters + neutral, "max_lora_rank": rank}
+        words["lora_target_modules"] = list(start.targets)
     if start.free is not None and "vllm_gpu_util" not in given and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         words["kv_cache_memory_bytes"] = min(start.free // 4, ON_A_PROCESSOR)
     return words | dict(engine.vllm_config or {})

@@ -50,9 +50,9 @@ class VllmEngine(Answering):
         self._try_out(str(arguments["model"]))
         self.adapters = Adapters(
             rank=arguments.get("max_lora_rank", 0) if arguments.get("enable_lora") else 0,
+            targets=arguments.get("lora_target_modules", ()),
             skeleton=skeleton,
             admit=lambda adapter: self.thread.do(self.thread.made.add_lora(adapter)).result(),
-            forget=lambda adapter: None,  # vLLM drops the one that was longest unused when it needs the room
         )
         if self.adapters.rank and library().device == "cpu":
             self.adapters.leave_nobody_without()
