@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hone.models import segments
 from hone.models.attention import use_packed_attention
-from hone.models.segments import Rules, SegmentAttention
+from hone.models.segments import Layout, Rules, SegmentAttention
 
 
 def tiny(**extra: Any) -> Any:
@@ -33,7 +33,7 @@ def test_segments_longer_than_a_block_are_exact(window: int | None, monkeypatch:
     seen &= (place[:, None] - place) < (window or 99)
     wide = (tensor.repeat_interleave(2, 0) for tensor in (key, value))
     expected = functional.scaled_dot_product_attention(query, *wide, attn_mask=seen)
-    found = SegmentAttention.apply(query, key, value, None, (0, 10, 23), Rules(8**-0.5, window))
+    found = SegmentAttention.apply(query, key, value, None, Layout((0, 10, 23)), Rules(8**-0.5, window))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     seed = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, (query, key, value), seed)

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from hone.models.parts import parts_of
-from hone.models.segments import Rules, SegmentAttention
+from hone.models.segments import Rules, SegmentAttention, layout_of
 
 NAME = "hone_segments"
+CONTINUES = "continues"
+"""The argument of a forward that tells which segment continues which (`hone.models.segments.Layout`)."""
 _flattened: ContextVar[bool] = ContextVar("hone_flattened", default=False)
 _proven: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
 _HANDLED = frozenset({"full_attention", "sliding_attention"})
 _TEXT = frozenset({"text_config", "llm_config"})
 """Configs of the parts that read and write; parts that see keep their attention, which is not causal."""
 _BY_GRID = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl"})
-_PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+_PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", CONTINUES)
 
 
 def use_packed_attention(model: nn.Module) -> str:
@@ -91,8 +93,11 @@ def _bare(model: Any) -> Any:
 
 
 @contextmanager
-def packed_arguments(model: nn.Module, cu_seqlens: Tensor | None) -> Iterator[dict[str, Any]]:
-    """What a forward over a flattened batch needs beside ids and positions; cu_seqlens is int32 [S + 1]."""
+def packed_arguments(
+    model: nn.Module, cu_seqlens: Tensor | None, continues: Tensor | None = None
+) -> Iterator[dict[str, Any]]:
+    """What a forward over a flattened batch needs beside ids and positions; cu_seqlens is int32 [S + 1], continues [S]
+    (see `hone.models.beginnings`)."""
     implementation = str(getattr(_bare(model).config, "_attn_implementation", ""))
     if cu_seqlens is None or not (implementation == NAME or implementation.startswith("flash")):
         yield {}
@@ -105,6 +110,7 @@ def packed_arguments(model: nn.Module, cu_seqlens: Tensor | None) -> Iterator[di
             "cu_seq_lens_k": cu_seqlens,
             "max_length_q": longest,
             "max_length_k": longest,
+            **({} if continues is None else {CONTINUES: continues}),
         }
     finally:
         _flattened.reset(token)
@@ -153,6 +159,7 @@ def _attend(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    continues: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention function: query [1, heads, T, D], key, value [1, key heads, T, D] → [1, T, heads, D]."""
@@ -161,10 +168,10 @@ def _attend(
             module, query, key, value, attention_mask, scaling=scaling, softcap=softcap, s_aux=s_aux, **options
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    borders = tuple(cu_seq_lens_q.tolist())
+    layout = layout_of(cu_seq_lens_q, continues)
     # Under autocast rotary positions have made float32 of queries and keys, and values are of the working dtype.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    out = SegmentAttention.apply(query[0], key[0], value[0], s_aux, borders, Rules(scale, sliding_window, softcap))
+    out = SegmentAttention.apply(query[0], key[0], value[0], s_aux, layout, Rules(scale, sliding_window, softcap))
     return out.transpose(0, 1)[None], None
 
 

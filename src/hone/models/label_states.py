@@ -12,14 +12,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from hone.models.attention import isolates, packed_arguments, positions_for
+from hone.models.attention import CONTINUES, isolates, packed_arguments, positions_for
+from hone.models.beginnings import Joined, joined
 from hone.models.pictures import COUNTS, between
 
 IGNORED = -100
 TOKENS = ("input_ids", "labels", "position_ids")
 """What of a batch is one number for each token."""
 
-_NOT_FOR_THE_MODEL = frozenset({"labels", "cu_seqlens", COUNTS})
+_NOT_FOR_THE_MODEL = frozenset({"labels", "cu_seqlens", CONTINUES, COUNTS})
 _forms: WeakKeyDictionary[nn.Module, LogitForm | None] = WeakKeyDictionary()
 
 
@@ -59,7 +60,8 @@ def label_states(model: nn.Module, batch: Mapping[str, Any]) -> LabelStates:
     `batch` holds input_ids, labels [rows, T] (a label stands at its own token; what predicts it stands before),
     position_ids and, for a flattened batch, cu_seqlens [S + 1]: nothing is predicted across the border of a segment.
     Whatever else it has (attention_mask, pixel_values ...) goes to the model. A model wrapped by PEFT, DDP or
-    accelerate is called as it is. Where an architecture cannot keep segments apart they run one by one.
+    accelerate is called as it is. Where an architecture cannot keep segments apart they run one by one; where it can,
+    segments that begin alike may have their common beginning run once (`hone.models.beginnings`).
     """
     cu_seqlens = batch.get("cu_seqlens")
     if cu_seqlens is None or len(cu_seqlens) <= 2 or isolates(model):
@@ -78,7 +80,9 @@ def end_states(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """The last hidden state of every segment of a flattened batch [S, H], with grad; no logits are made."""
     cu_seqlens = batch["cu_seqlens"]
     if len(cu_seqlens) <= 2 or isolates(model):
-        return _hidden(model, batch)[cu_seqlens[1:].long() - 1]
+        once = joined(model, causal_model(model), batch)
+        ends = _places(cu_seqlens[1:].long() - 1, once)
+        return _hidden(model, batch if once is None else once.batch)[ends]
     return torch.cat([_hidden(model, part)[-1:] for part in _segments(batch, cu_seqlens.tolist())])
 
 
@@ -121,14 +125,21 @@ def _flat_states(model: nn.Module, batch: Mapping[str, Any]) -> LabelStates:
     segments = rows // targets.shape[-1] if cu_seqlens is None else torch.bucketize(rows, cu_seqlens[1:], right=True)
     targets = targets.reshape(-1)[rows]
     taken: list[Tensor] = []
+    once = None
     if head is not None and form is not None:
+        once = joined(model, base, batch)
         with _head_replaced_by(head, taken.append):
-            run(model, batch)
+            run(model, batch if once is None else once.batch)
     if form is None or len(taken) != 1:
         logits = run(model, batch).logits
         return LabelStates(logits.reshape(-1, logits.shape[-1])[rows], targets, segments, None, LogitForm())
-    hidden = taken[0].reshape(-1, taken[0].shape[-1])[rows]
+    hidden = taken[0].reshape(-1, taken[0].shape[-1])[_places(rows, once)]
     return LabelStates(hidden, targets, segments, plain_linear(head) or head, form)
+
+
+def _places(rows: Tensor, once: Joined | None) -> Tensor:
+    """Where these places of a batch stand in what was run."""
+    return rows if once is None else once.where[rows]
 
 
 def _hidden(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
@@ -147,7 +158,7 @@ def run(model: nn.Module, batch: Mapping[str, Any], **options: Any) -> Any:
     inputs = {name: value for name, value in batch.items() if name not in _NOT_FOR_THE_MODEL}
     if "position_ids" in inputs:
         inputs["position_ids"] = positions_for(model, inputs["position_ids"])
-    with packed_arguments(model, batch.get("cu_seqlens")) as extra:
+    with packed_arguments(model, batch.get("cu_seqlens"), batch.get(CONTINUES)) as extra:
         return model(**inputs, **extra, **options, use_cache=False)
 
 

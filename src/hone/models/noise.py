@@ -46,3 +46,9 @@ def add_noise(model: Any, alpha: float | None) -> None:
     """Stir the embeddings of a model in training, from now on; nothing for None or 0."""
     if alpha:
         EmbeddingNoise(model, alpha)
+
+
+def stirs(model: Any) -> bool:
+    """Whether noise is added to this model's embeddings in training."""
+    hooks = model.get_input_embeddings()._forward_hooks.values()
+    return any(isinstance(getattr(hook, "__self__", None), EmbeddingNoise) for hook in hooks)

@@ -16,12 +16,56 @@ BLOCK = 128
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a flattened row is cut: `borders`, cumulative lengths starting with 0, and for each segment which one it
+    continues, or -1 (empty: none continues another). What is continued stands earlier and continues nothing itself."""
+
+    borders: tuple[int, ...]
+    continues: tuple[int, ...] = ()
+
+    def before(self, segment: int) -> tuple[int, int]:
+        """The places [begin, end) that a segment sees besides its own; (0, 0) where there are none."""
+        other = self.continues[segment] if self.continues else -1
+        return (0, 0) if other < 0 else (self.borders[other], self.borders[other + 1])
+
+    @property
+    def longest(self) -> int:
+        """How many keys a query sees at most."""
+        lengths = (end - begin for begin, end in itertools.pairwise(self.borders))
+        befores = (self.before(segment) for segment in range(len(self.borders) - 1))
+        return max((length + end - begin for length, (begin, end) in zip(lengths, befores, strict=True)), default=0)
+
+
+def layout_of(borders: Tensor, continues: Tensor | None) -> Layout:
+    """From the tensors that a forward is called with: int32 [S + 1] and [S]."""
+    return Layout(tuple(borders.tolist()), () if continues is None else tuple(continues.tolist()))
+
+
+@dataclass(frozen=True)
 class Block:
-    """Queries [start, stop) of a segment and the keys [first, stop) they may see: places in the flattened row."""
+    """Queries [start, stop) of a segment and the keys they may see, [first, stop) and all of `before`: places in the
+    flattened row."""
 
     start: int
     stop: int
     first: int
+    before: tuple[int, int] = (0, 0)
+
+    @property
+    def earlier(self) -> int:
+        """How many keys stand in `before`."""
+        return self.before[1] - self.before[0]
+
+    def seen(self, rows: Tensor) -> Tensor:
+        """Of [heads, T, D] the rows that the queries see [heads, keys, D], those in `before` first."""
+        own = rows[:, self.first : self.stop]
+        return torch.cat([rows[:, slice(*self.before)], own], 1) if self.earlier else own
+
+    def add(self, total: Tensor, share: Tensor) -> None:
+        """Onto [heads, T, D], at the rows that `seen` gives, their share [heads, keys, D]."""
+        if self.earlier:
+            total[:, slice(*self.before)] += share[:, : self.earlier]
+        total[:, self.first : self.stop] += share[:, self.earlier :]
 
 
 @dataclass(frozen=True)
@@ -33,12 +77,15 @@ class Rules:
     softcap: float | None = None
 
 
-def blocks(borders: tuple[int, ...], window: int | None) -> Iterator[Block]:
-    """The pieces of work of a flattened row; `borders` are cumulative lengths starting with 0."""
-    for begin, end in itertools.pairwise(borders):
+def blocks(layout: Layout, window: int | None) -> Iterator[Block]:
+    """The pieces of work of a flattened row. Raises ValueError for segments that continue others inside a window."""
+    if layout.continues and window is not None:
+        raise ValueError("a window does not reach across segments")
+    for segment, (begin, end) in enumerate(itertools.pairwise(layout.borders)):
+        before = layout.before(segment)
         for start in range(begin, end, BLOCK):
             first = begin if window is None else max(begin, start - window + 1)
-            yield Block(start, min(start + BLOCK, end), first)
+            yield Block(start, min(start + BLOCK, end), first, before)
 
 
 class SegmentAttention(torch.autograd.Function):
@@ -51,11 +98,11 @@ class SegmentAttention(torch.autograd.Function):
         key: Tensor,
         value: Tensor,
         sinks: Tensor | None,
-        borders: tuple[int, ...],
+        layout: Layout,
         rules: Rules,
     ) -> Tensor:
-        ctx.borders, ctx.rules = borders, rules
-        out = attend(query, key, value, sinks, borders, rules)
+        ctx.layout, ctx.rules = layout, rules
+        out = attend(query, key, value, sinks, layout, rules)
         ctx.save_for_backward(query, key, value, sinks, out)
         return out
 
@@ -64,19 +111,17 @@ class SegmentAttention(torch.autograd.Function):
         query, key, value, sinks, out = ctx.saved_tensors
         grads = (torch.empty_like(query), torch.empty_like(key), torch.empty_like(value))
         kept = (query, key, value, sinks, out)
-        sunk = attend_backward(grad_outputs[0], grads, *kept, borders=ctx.borders, rules=ctx.rules)
+        sunk = attend_backward(grad_outputs[0], grads, *kept, layout=ctx.layout, rules=ctx.rules)
         return *grads, sunk, None, None
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None, borders: tuple[int, ...], rules: Rules
-) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None, layout: Layout, rules: Rules) -> Tensor:
     """The attended values [heads, T, E]; in memory they lie as [T, heads, E]."""
     heads, length = query.shape[:2]
     out = query.new_empty(length, heads, value.shape[-1]).transpose(0, 1)
-    for block in blocks(borders, rules.window):
+    for block in blocks(layout, rules.window):
         weights = _weights(_scores(query, key, block, rules), sinks)[0]
-        attended = torch.bmm(_rows(weights, len(key)), value[:, block.first : block.stop])
+        attended = torch.bmm(_rows(weights, len(key)), block.seen(value))
         out[:, block.start : block.stop] = attended.view(heads, -1, value.shape[-1])
     return out
 
@@ -90,7 +135,7 @@ def attend_backward(
     sinks: Tensor | None,
     out: Tensor,
     *,
-    borders: tuple[int, ...],
+    layout: Layout,
     rules: Rules,
 ) -> Tensor | None:
     """Fills `grads` (at query, key, value) and returns that at the sinks; weights are made again block by block."""
@@ -98,21 +143,21 @@ def attend_backward(
     grads[2].zero_()
     dots = torch.mul(slope, out).sum(-1, dtype=torch.float32).to(query.dtype)
     sunk = None if sinks is None else torch.zeros(len(sinks), dtype=torch.float32, device=sinks.device)
-    for block in blocks(borders, rules.window):
-        queries, keys = slice(block.start, block.stop), slice(block.first, block.stop)
+    for block in blocks(layout, rules.window):
+        queries = slice(block.start, block.stop)
         scores = _scores(query, key, block, rules)
         weights, drained = _weights(scores, sinks)
         slope_rows = _rows(slope[:, queries], len(key))
-        grads[2][:, keys] += torch.bmm(_rows(weights, len(key)).transpose(1, 2), slope_rows)
-        down = torch.bmm(slope_rows, value[:, keys].transpose(1, 2)).view(weights.shape)
+        block.add(grads[2], torch.bmm(_rows(weights, len(key)).transpose(1, 2), slope_rows))
+        down = torch.bmm(slope_rows, block.seen(value).transpose(1, 2)).view(weights.shape)
         down = down.sub_(dots[:, queries, None]).mul_(weights)
         if rules.softcap:
             down.mul_(1 - (scores / rules.softcap).clamp_(-1, 1).square_())
         down_rows = _rows(down, len(key))
-        toward = torch.bmm(down_rows, key[:, keys]).mul_(rules.scale)
+        toward = torch.bmm(down_rows, block.seen(key)).mul_(rules.scale)
         grads[0][:, queries] = toward.view(len(query), -1, query.shape[-1])
         query_rows = _rows(query[:, queries], len(key))
-        grads[1][:, keys] += torch.bmm(down_rows.transpose(1, 2), query_rows).mul_(rules.scale)
+        block.add(grads[1], torch.bmm(down_rows.transpose(1, 2), query_rows).mul_(rules.scale))
         if sunk is not None and drained is not None:
             sunk -= (drained.float() * dots[:, queries].float()).sum(1)
     return None if sunk is None or sinks is None else sunk.to(sinks.dtype)
@@ -126,13 +171,14 @@ def _rows(heads: Tensor, key_heads: int) -> Tensor:
 def _scores(query: Tensor, key: Tensor, block: Block, rules: Rules) -> Tensor:
     """[heads, queries, keys] of one block, minus infinity where causality or the window forbids."""
     part = _rows(query[:, block.start : block.stop], len(key))
-    scores = torch.bmm(part, key[:, block.first : block.stop].transpose(1, 2)).mul_(rules.scale)
+    scores = torch.bmm(part, block.seen(key).transpose(1, 2)).mul_(rules.scale)
     scores = scores.view(len(query), block.stop - block.start, -1)
     if rules.softcap:
         scores = torch.tanh(scores / rules.softcap).mul_(rules.softcap)
     if rules.window is not None:
         return scores.add_(_barrier(block, rules.window, scores))
-    scores[..., block.start - block.first :].add_(_causal(block.stop - block.start, scores.dtype, str(scores.device)))
+    size = block.stop - block.start
+    scores[..., -size:].add_(_causal(size, scores.dtype, str(scores.device)))
     return scores
 
 

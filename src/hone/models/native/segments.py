@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hone.models.native.calls import call
-from hone.models.segments import Block, Rules, blocks
+from hone.models.segments import Block, Layout, Rules, blocks
 
 LONGEST = 16384
 """Keys of a segment for which a row of weights is sure to fit the stack of a thread."""
@@ -23,11 +23,12 @@ UNLIMITED = 1 << 40
 
 @dataclass(frozen=True)
 class Plan:
-    """How a flattened row is cut into blocks, where its segments end; for each token where its block begins and how
-    many tokens it has."""
+    """How a flattened row is cut into blocks, the ends of its segments that none continues and the places of those that
+    are continued; for each token where its block begins and how many tokens it has."""
 
     blocks: tuple[Block, ...]
-    ends: tuple[int, ...]
+    ends: frozenset[int]
+    continued: frozenset[tuple[int, int]]
     begin: Tensor
     count: Tensor
 
@@ -42,12 +43,14 @@ class Sizes:
 
 
 @lru_cache(maxsize=8)
-def plan(borders: tuple[int, ...], window: int | None) -> Plan:
-    """The blocks of a row with these borders (from 0)."""
-    cut = tuple(blocks(borders, window))
+def plan(layout: Layout, window: int | None) -> Plan:
+    """The blocks of a row with this layout."""
+    cut = tuple(blocks(layout, window))
+    continued = frozenset(block.before for block in cut if block.earlier)
     count = torch.tensor([block.stop - block.start for block in cut], dtype=torch.int32)
     begin = torch.tensor([block.start for block in cut], dtype=torch.int32)
-    return Plan(cut, borders[1:], begin.repeat_interleave(count), count.repeat_interleave(count))
+    ends = frozenset(layout.borders[1:]) - {end for _, end in continued}
+    return Plan(cut, ends, continued, begin.repeat_interleave(count), count.repeat_interleave(count))
 
 
 def parts(flat: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +78,7 @@ def attend(flat: Tensor, cut: Plan, sizes: Sizes, rules: Rules) -> Tensor:
     blocked = torch.empty_like(query)
     for block in cut.blocks:
         weights = _weights(query, key, block, sizes, rules)
-        torch.bmm(weights, value[:, block.first : block.stop], out=_piece(blocked, block, sizes))
+        torch.bmm(weights, block.seen(value), out=_piece(blocked, block, sizes))
     tokens = len(cut.begin)
     out = flat.new_empty(tokens, sizes.heads * sizes.width)
     call("flatten", flat.dtype, blocked, cut.begin, cut.count, out, tokens, sizes.heads, sizes.width)
@@ -92,7 +95,10 @@ def attend_backward(
     told = (tokens, sizes.heads, sizes.width)
     call("gather", flat.dtype, slope.contiguous(), attended, cut.begin, cut.count, down, dots, *told)
     grads = parts(torch.empty_like(flat) if rules.window is None else torch.zeros_like(flat), sizes)
-    ends = {*cut.ends} if rules.window is None else set()
+    for begin, end in cut.continued:  # these are only added to
+        grads[1][:, begin:end].zero_()
+        grads[2][:, begin:end].zero_()
+    ends = cut.ends if rules.window is None else frozenset()
     for block in reversed(cut.blocks):  # the last block of a segment sees all its keys, and fills what others add to
         fresh = block.stop in ends
         _block_backward(block, (query, key, value), grads, (down, dots), sizes, rules, fresh=fresh)
@@ -112,24 +118,25 @@ def _block_backward(
     fresh: bool,
 ) -> None:
     query, key, value = given
-    keys = slice(block.first, block.stop)
     weights = _weights(query, key, block, sizes, rules)
     down = _piece(slopes[0], block, sizes)
     dots = slopes[1][block.start * sizes.heads : block.stop * sizes.heads]
-    toward = torch.bmm(down, value[:, keys].transpose(1, 2))
+    toward = torch.bmm(down, block.seen(value).transpose(1, 2))
     call("unweigh", toward.dtype, toward, weights, dots, len(dots), toward.shape[-1], float(rules.scale))
-    torch.bmm(toward, key[:, keys], out=_piece(grads[0], block, sizes))
+    torch.bmm(toward, block.seen(key), out=_piece(grads[0], block, sizes))
     _add(grads[1], toward, _piece(query, block, sizes), block, fresh=fresh)
     _add(grads[2], weights, down, block, fresh=fresh)
 
 
 def _add(total: Tensor, left: Tensor, right: Tensor, block: Block, *, fresh: bool) -> None:
-    """left^T right [keys, seen, D] onto the total of the keys it sees, or, where they are `fresh`, as the total."""
-    seen = total[:, block.first : block.stop]
+    """left^T right [keys, seen, D] onto the total of the keys it sees; where its own are `fresh`, as their total."""
+    own = total[:, block.first : block.stop]
+    if fresh and not block.earlier:
+        torch.bmm(left.transpose(1, 2), right, out=own)
+        return
     if fresh:
-        torch.bmm(left.transpose(1, 2), right, out=seen)
-    else:
-        seen += torch.bmm(left.transpose(1, 2), right)
+        own.zero_()
+    block.add(total, torch.bmm(left.transpose(1, 2), right))
 
 
 def _piece(blocked: Tensor, block: Block, sizes: Sizes) -> Tensor:
@@ -138,8 +145,12 @@ def _piece(blocked: Tensor, block: Block, sizes: Sizes) -> Tensor:
 
 
 def _weights(query: Tensor, key: Tensor, block: Block, sizes: Sizes, rules: Rules) -> Tensor:
-    scores = torch.bmm(_piece(query, block, sizes), key[:, block.first : block.stop].transpose(1, 2))
+    scores = torch.bmm(_piece(query, block, sizes), block.seen(key).transpose(1, 2))
     count, keys = block.stop - block.start, scores.shape[-1]
-    told = (block.start - block.first, UNLIMITED if rules.window is None else rules.window, float(rules.scale))
+    told = (
+        block.earlier + block.start - block.first,
+        UNLIMITED if rules.window is None else rules.window,
+        float(rules.scale),
+    )
     call("weigh", scores.dtype, scores, count * sizes.heads, count, keys, *told)
     return scores

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hone.models.native import calls, segments
-from hone.models.segments import Rules, attend, attend_backward
+from hone.models.segments import Layout, Rules, attend, attend_backward
 from hone.models.speed import pointwise
 from hone.models.speed.lowrank import Frozen, Stack, Update, project, project_backward, stack
 
@@ -50,11 +50,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Positions:
-    """cosine and sine [T, 1, D] of each token's position in its segment, and where segments end (from 0)."""
+    """cosine and sine [T, 1, D] of each token's position, and how the row is cut into segments."""
 
     cosine: Tensor
     sine: Tensor
-    borders: tuple[int, ...]
+    layout: Layout
 
 
 class Updates(NamedTuple):
@@ -168,7 +168,7 @@ def _attention_backward(slope: Tensor, kept: Kept, block: Block, positions: Posi
     grads = _parts(slope_fused, shape)
     query, key, value = _parts(kept.heads, shape)
     attended, slope = (t.view(len(t), shape.heads, shape.width).transpose(0, 1) for t in (kept.attended, slope))
-    attend_backward(slope, grads, query, key, value, None, attended, borders=positions.borders, rules=shape.rules)
+    attend_backward(slope, grads, query, key, value, None, attended, layout=positions.layout, rules=shape.rules)
     return _placed_backward(slope_fused, kept.raw, block, positions)
 
 
@@ -180,7 +180,7 @@ def _attention(fused: Tensor, block: Block, positions: Positions) -> tuple[Tenso
         heads = segments.split(fused, positions.cosine, positions.sine, cut, sizes)
         return heads, None, segments.attend(heads, cut, sizes, block.shape.rules)
     heads, raw = _placed(fused, block, positions)
-    attended = attend(*_parts(heads, block.shape), None, positions.borders, block.shape.rules)
+    attended = attend(*_parts(heads, block.shape), None, positions.layout, block.shape.rules)
     return heads, raw, attended.transpose(0, 1).reshape(len(fused), -1)
 
 
@@ -188,13 +188,12 @@ def _in_machine_code(like: Tensor, block: Block, positions: Positions) -> bool:
     """Whether attention has machine code here: no norm of queries, no softcap, no row too long for a thread."""
     plain = block.query_norm is None and block.shape.rules.softcap is None
     whole = positions.cosine.shape[-1] == block.shape.width
-    longest = max(map(int.__sub__, positions.borders[1:], positions.borders), default=0)
-    return plain and whole and longest <= segments.LONGEST and calls.available(like)
+    return plain and whole and positions.layout.longest <= segments.LONGEST and calls.available(like)
 
 
 def _cut(block: Block, positions: Positions) -> tuple[segments.Plan, segments.Sizes]:
     shape = block.shape
-    return segments.plan(positions.borders, shape.rules.window), segments.Sizes(
+    return segments.plan(positions.layout, shape.rules.window), segments.Sizes(
         shape.heads, shape.key_heads, shape.width
     )
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hone.models.attention import NAME
+from hone.models.attention import CONTINUES, NAME
+from hone.models.segments import layout_of
 from hone.models.speed.block import Block, BlockFunction, Positions
 from hone.models.speed.proof import prove
 from hone.models.speed.recognize import NotUnderstood, base_linear, check, groups, understood, updates_of
@@ -137,7 +138,7 @@ class Quick:
         cosine, sine = (
             table[0].unsqueeze(1).to(states.dtype).contiguous() for table in arguments["position_embeddings"]
         )
-        positions = Positions(cosine, sine, tuple(arguments["cu_seq_lens_q"].tolist()))
+        positions = Positions(cosine, sine, layout_of(arguments["cu_seq_lens_q"], arguments.get(CONTINUES)))
         learned = [t for update in itertools.chain(*updates) for t in (update.down, update.up)]
         size = states.shape[1] * self.numbers * states.element_size()
         keep = self.budget.grants(size, first=self.first)
