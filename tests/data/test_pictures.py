@@ -103,6 +103,22 @@ def test_what_is_wrong_with_a_picture_is_said_with_its_row(
     assert list(train) == list(whole)
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"stage": "pt"}, "cut into blocks, which would split them"),
+        ({"stage": "grpo", "reward_funcs": "length:9"}, "to questions of text alone"),
+    ],
+    ids=["pt", "grpo"],
+)
+def test_a_stage_that_trains_on_no_pictures_says_why(
+    looked: Callable[..., Any], tmp_path: Path, settings: dict[str, str], why: str
+) -> None:
+    recipe, encoding = looked([{"instruction": "<image>What?", "images": ["red.png"]}], **settings)
+    with pytest.raises(DataError, match=rf"which stage {settings['stage']} cannot train on: .*{why}"):
+        prepared(recipe, encoding, tmp_path)
+
+
 def test_a_skipped_row_leaves_no_trace_in_the_drift_of_its_neighbours(
     looked: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ def preferences(folder: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps({"pairs": pairs, "judged": judged}))
 
 
-@pytest.mark.parametrize("stage", ["dpo", "kto"])
+@pytest.mark.parametrize("stage", ["dpo", "kto", "rm"])
 def test_preferences_about_pictures_are_learned(
     words: list[str], tmp_path: Path, stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +78,8 @@ def test_preferences_about_pictures_are_learned(
         "stage": stage, "dataset": "judged" if stage == "kto" else "pairs", "dataset_dir": tmp_path, "pref_beta": 0.1,
         "learning_rate": 0.01, "warmup_steps": 0, "save_strategy": "no",
     }  # fmt: skip
+    if stage == "rm":
+        changes |= {"do_predict": True, "eval_dataset": "pairs"}
     more = [*words, *(f"{name}={value}" for name, value in changes.items())]
     assert main(["data", "preview", *more, "--row", "1"]) == 0
     assert "<|image_pad|>" in capsys.readouterr().out
@@ -87,3 +89,7 @@ def test_preferences_about_pictures_are_learned(
     first = {"dpo": 0.6931, "rm": 0.6931, "kto": 0.5}[stage]
     assert len(losses) == 2 and losses[0] == pytest.approx(first, abs=0.2 if stage == "rm" else 1e-3)
     assert abs(losses[1] - losses[0]) > 1e-3
+    if stage == "rm":
+        scores = (tmp_path / "run" / "generated_predictions.jsonl").read_text("utf-8").splitlines()
+        # One answer to one question six times: four pictures, and twice none.
+        assert len(scores) == 6 and len({json.loads(line)["rejected"] for line in scores}) == 5

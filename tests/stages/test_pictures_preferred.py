@@ -21,6 +21,7 @@ from hone.errors import ModelError
 from hone.media import viewer
 from hone.models.attention import run_alone, use_packed_attention
 from hone.models.load import load_model
+from hone.models.value_head import segment_values
 from hone.recipe import FinetuningSection, Recipe
 from hone.runs.encoding import Encoding, encoding_of
 from hone.stages import load_stage
@@ -31,7 +32,7 @@ from hone.training.losses.preference import load_loss
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava")
 TEMPLATES = {"qwen2_5_vl": "qwen2_vl", "qwen3_vl": "qwen3_vl_nothink"}
 LOSSES = ("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo")
-BETA = 0.3
+BETA, CPU = 0.3, torch.device("cpu")
 Parts = tuple[Any, ...]
 Looked = Callable[..., tuple[Recipe, Encoding]]
 
@@ -130,7 +131,7 @@ def log_probabilities(model: Any, encoding: Encoding, chats: Sequence[Chat]) -> 
 
 def shaken(recipe: Recipe) -> Any:
     """Another model than the plain one."""
-    model = load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu")).train()
+    model = load_model(recipe.model, dtype=torch.float32, device=CPU).train()
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in model.parameters():
@@ -139,15 +140,15 @@ def shaken(recipe: Recipe) -> Any:
 
 
 def plain(recipe: Recipe) -> Any:
-    return load_model(recipe.model, dtype=torch.float32, device=torch.device("cpu")).train()
+    return load_model(recipe.model, dtype=torch.float32, device=CPU).train()
 
 
-def assert_gradients(model: Any, wanted: dict[str, torch.Tensor]) -> None:
+def assert_gradients(model: Any, wanted: dict[str, torch.Tensor], *, rel: float = 1e-5) -> None:
     assert any("visual" in name or "vision_tower" in name for name in wanted)
     for name, weight in model.named_parameters():
         if name in wanted:
             largest = wanted[name].abs().max().clamp(min=1e-2)
-            assert (weight.grad - wanted[name]).abs().max() <= 1e-5 * largest, name
+            assert (weight.grad - wanted[name]).abs().max() <= rel * largest, name
 
 
 def gradients(model: Any, total: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -247,6 +248,35 @@ def test_a_batch_of_judged_answers_is_exactly_each_of_them(looked: Looked, kind:
         for name in ("pixel_values", "kl_pixel_values"):
             other = {**batch, name: batch[name].flip(0)}
             assert stage.loss(model, other).total.item() != pytest.approx(wished.item(), rel=1e-5)
+        run_alone(model)
+        assert stage.loss(model, batch).total.item() == pytest.approx(wished.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_a_batch_are_those_of_its_answers(looked: Looked, kind: str) -> None:
+    recipe, encoding = looked(kind, stage="rm")
+    stage, examples = encoding.stage, encoded(encoding, PAIRS)
+    model = shaken(recipe)
+    stage.equip(model, Materials(recipe.model, recipe.quantization, recipe.finetuning, torch.float32, CPU))
+    model.v_head.dropout = 0.0
+    ends = [out.hidden_states[-1][0, -1] for out, _ in alone(model, encoding, sides(PAIRS))]
+    scores = torch.stack(ends) @ model.v_head.summary.weight[0] + model.v_head.summary.bias
+    wished = -functional.logsigmoid(scores[0::2] - scores[1::2]).sum()
+    wanted = gradients(model, wished)
+    assert "v_head.summary.weight" in wanted
+
+    use_packed_attention(model)
+    batch = stage.collate(examples)
+    found = stage.loss(model, batch)
+    assert found.total.item() == pytest.approx(wished.item(), rel=1e-5)
+    found.total.backward()
+    assert_gradients(model, wanted, rel=2e-5)
+    with torch.no_grad():
+        assert torch.allclose(segment_values(model, batch), scores, atol=1e-5)
+        for same in ([stage.collate([joined(examples[:3]), examples[3]])], stage.cut(batch)):
+            assert sum(stage.loss(model, one).total.item() for one in same) == pytest.approx(wished.item(), rel=1e-5)
+        other = {**batch, "pixel_values": batch["pixel_values"].flip(0)}
+        assert stage.loss(model, other).total.item() != pytest.approx(wished.item(), rel=1e-5)
         run_alone(model)
         assert stage.loss(model, batch).total.item() == pytest.approx(wished.item(), rel=1e-5)
 
@@ -368,21 +398,22 @@ def test_another_answer_gives_way_to_the_pictures_of_the_question_it_follows(loo
     assert 80 - kept.index(encoding.encoder.viewer.token) - sight > 20  # tokens of the other answer
 
 
-@pytest.mark.parametrize("stage", ["dpo", "kto"])
+@pytest.mark.parametrize("stage", ["dpo", "kto", "rm"])
 def test_what_sees_gets_a_zero_gradient_where_a_batch_shows_nothing(looked: Looked, stage: str) -> None:
-    recipe, encoding = looked("qwen2_vl", stage=stage)
+    recipe, encoding = looked("qwen2_vl", stage=stage, finetuning_type="full")
     model, reference = shaken(recipe), plain(recipe)
+    if stage == "rm":
+        encoding.stage.equip(model, Materials(recipe.model, recipe.quantization, recipe.finetuning, torch.float32, CPU))
     encoding.stage.reference = SecondModel(reference)
     use_packed_attention(model)
     shown = encoded(encoding, (JUDGED if stage == "kto" else PAIRS)[1:2])
     found = gradients(model, encoding.stage.loss(model, encoding.stage.collate(shown)).total)
-    assert found.keys() == dict(model.named_parameters()).keys()
+    assert found.keys() == {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert not any(grad.any() for name, grad in found.items() if "visual" in name)
 
 
 def test_a_reference_of_another_kind_is_refused(looked: Looked, seeing_model: Callable[..., Path]) -> None:
     recipe, encoding = looked("qwen2_vl", stage="dpo", ref_model=str(seeing_model("llava")))
     model = shaken(recipe)
-    cpu = torch.device("cpu")
     with pytest.raises(ModelError, match=r"MODEL-REFERENCE.*qwen2_vl.*llava"):
-        encoding.stage.equip(model, Materials(recipe.model, recipe.quantization, recipe.finetuning, torch.float32, cpu))
+        encoding.stage.equip(model, Materials(recipe.model, recipe.quantization, recipe.finetuning, torch.float32, CPU))

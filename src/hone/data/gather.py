@@ -76,7 +76,8 @@ class Gatherer:
     def unseen(self) -> str:
         """Why media are not seen; empty where they are."""
         if not getattr(self.stage, "sees", False):
-            return f"which stage {self.stage.name} cannot train on yet"
+            reason = getattr(self.stage, "blind", "")
+            return f"which stage {self.stage.name} cannot train on" + (f": {reason}" if reason else " yet")
         viewer = getattr(self.encoder, "viewer", None)
         reason = "no model that sees is named" if viewer is None else getattr(viewer, "reason", "")
         return reason and f"but {reason}"

@@ -35,7 +35,6 @@ class Stage(PairStage):
         "logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected",
     )  # fmt: skip
     curves = ("rewards/accuracies",)
-    sees = True
 
     def __init__(self, finetuning: FinetuningSection) -> None:
         self.kind = finetuning.pref_loss

@@ -19,6 +19,7 @@ class Stage(CausalStage):
     record = Document
     measures = ("perplexity",)
     joining: Literal["fit", "stream"] = "stream"
+    blind = "texts are run on and cut into blocks, which would split them"
 
     def encode(self, records: Sequence[Document], encoder: Any, limits: Limits) -> list[Encoded]:
         """One text as one example."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hone.models.pictures import anchored
 from hone.models.value_head import add_value_head, load_value_head, segment_values
 from hone.stages.shared.pairs import PairStage, halves
 from hone.stages.shared.reference import Materials
@@ -41,7 +42,7 @@ class Stage(PairStage):
         chosen, rejected = halves(segment_values(model, batch))
         losses = reward_losses(chosen, rejected)
         right = {} if model.training else {"accuracy": ((chosen > rejected).float().sum(), len(losses))}
-        return StageLoss(losses.sum(), len(losses), right)
+        return StageLoss(anchored(model, losses.sum(), batch), len(losses), right)
 
     def take_up(self, model: Any, folder: Path) -> None:
         """The value head as it was saved."""

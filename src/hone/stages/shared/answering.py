@@ -31,6 +31,7 @@ class AnsweringStage(PlainStage):
     parts = ("question ", "answer ")
     asks = True
     """A row without an answer is kept."""
+    blind = "the model writes its answers in training to questions of text alone"
     curves = ("reward",)
     size = 1
     """Answers to each question."""

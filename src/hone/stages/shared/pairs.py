@@ -23,6 +23,7 @@ class PairStage(PlainStage):
     record = Preference
     joining: Literal["fit", "stream"] = "fit"
     parts = ("chosen_", "rejected_")
+    sees = True
 
     def encode(self, records: Sequence[Preference], encoder: Any, limits: Limits) -> list[Encoded]:
         """One pair as one example of two segments."""
@@ -31,7 +32,7 @@ class PairStage(PlainStage):
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`input_ids`, `labels`, `position_ids` [1, T] and `cu_seqlens` [2 pairs + 1]: better, worse, better …; with
         pictures what `hone.data.batch.collate` says."""
-        return collate(examples, viewer=self.viewer if self.sees else None)
+        return collate(examples, viewer=self.viewer)
 
     def cut(self, batch: Batch) -> Sequence[Batch]:
         """Between two pairs; the loss is a sum over pairs."""

@@ -29,6 +29,8 @@ class PlainStage:
 
     sees = False
     """Whether its rows may have pictures."""
+    blind = ""
+    """Why they may not, where that will stay so."""
     viewer: Any = None
     """What decodes them when a batch is made (`hone.media.viewer`)."""
 
