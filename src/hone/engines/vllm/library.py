@@ -16,6 +16,9 @@ BEFORE = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # what is answered goes to the other one
 }
 """Variables that vLLM reads when it is imported, unless the user has set them."""
+ON_FEW_CORES = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+"""The same where one of at most FEW cores left idle for its other process would be much."""
+FEW = 4
 
 
 class Library(NamedTuple):
@@ -41,7 +44,8 @@ def check_here() -> None:
 def library() -> Library:
     """Its classes, and the device it was built for. Raises MachineError where it cannot be imported."""
     check_here()
-    for name, value in BEFORE.items():
+    few = ON_FEW_CORES if (os.cpu_count() or 1) <= FEW else {}
+    for name, value in (BEFORE | few).items():
         os.environ.setdefault(name, value)
     try:
         from vllm import AsyncEngineArgs, SamplingParams  # type: ignore[import-not-found,unused-ignore]
