@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from hone.dialogue.words import PATTERNS, Words, asked
+from hone.dialogue.pretokenizer import PATTERNS
+from hone.dialogue.pretokens import asked
+from hone.dialogue.words import Words
 
 LETTERS = list("aab bc  \n\n\t\r '.,!?-12 3éñ中文。🙂\u00a0\u0301\u200b\u180e\u3000\x1c\x85sSſK")
 PARTS = [*LETTERS, "<|end|>", " the", " there", "'ll", " <|end|> ", "\n ", "mother", "motto"]

@@ -11,9 +11,10 @@ from typing import Any
 
 from hone.dialogue.borders import Borders
 from hone.dialogue.plain import Encode, plain_encoder
+from hone.dialogue.pretokens import Packed, asked, packed
 from hone.dialogue.slots import Mark, Piece, literals
 from hone.dialogue.template import Template
-from hone.dialogue.words import Packed, Words, asked, packed
+from hone.dialogue.words import Words
 
 _BLANK = re.compile(r"[\s▁]+")
 _TAG = re.compile(r"</?[a-z][a-z0-9]*>")

@@ -15,11 +15,11 @@ from hone.dialogue.derived import Derived
 from hone.dialogue.example import TokenIds
 from hone.dialogue.fix_tokenizer import fix_tokenizer as fix_tokenizer
 from hone.dialogue.message import Conversation
+from hone.dialogue.pretokens import Packed, packed
 from hone.dialogue.render import CardWriter
 from hone.dialogue.sight import Sides, Viewer, repeated, shown_in
 from hone.dialogue.slots import BOS, Inked, Mark, piece, said
 from hone.dialogue.template import Template
-from hone.dialogue.words import Packed, packed
 from hone.errors import ModelError
 
 MEMORY = 8192
