@@ -60,6 +60,22 @@ def seeing_session(seeing_model: Callable[[str], Path]) -> Any:
     return open_session(replace(recipe, model=model, data=replace(recipe.data, template="qwen2_vl")))
 
 
+@pytest.fixture(scope="session")
+def seeing_served(seeing_session: Any, serve: Callable[[Any], Any]) -> Iterator[Served]:
+    """A server that answers about pictures."""
+    from hone.engines.base import Settings
+    from hone.server.app import make_app
+    from hone.server.guard import Door
+    from hone.server.service import Service
+
+    stops = seeing_session.encoder.stop_ids
+    settings = Settings(max_new_tokens=12, do_sample=False, elastic=True, stop_ids=stops)
+    service = Service(seeing_session, settings, "tiny")
+    app = make_app(service, Door(KEY))
+    with serve(app) as url:
+        yield Served(url, service.engine, service, app)
+
+
 @pytest.fixture
 def client(served: Served) -> Any:
     from openai import OpenAI

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,32 @@ def test_where_no_tools_are_offered_a_call_is_text(encoder: Encoder) -> None:
     whole = answer.choice(0)
     assert (whole["finish_reason"], "tool_calls" in whole["message"]) == ("stop", False)
     assert '"look"' in whole["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "look", "arguments": {"at": 1}',
+        '<tool_call>\n{"name": "look", "arguments": {"at": }}\n</tool_call>',
+        '<tool_call>\n{"name": 7, "arguments": []}\n</tool_call>',
+        '<tool_call>\n"look"\n</tool_call> and </tool_call> and <tool_call>',
+        f"{CALLS}{{'name': 'look'}}<tool_call>{CALLS}",
+        '<tool_call>\n{"name": "look", "arguments": ' + "[" * 50_000 + "]" * 50_000 + "}\n</tool_call>",
+        '<tool_call>\n{"name": "look", "arguments": {"a": "' + "\\u0000\\ud800" * 8_000 + '"}}\n</tool_call>',
+        "<tool_call>" * 10_000,
+        "</think>" * 10_000 + "<think>" * 10_000,
+    ],
+    ids=range(9),
+)
+def test_whatever_a_model_writes_is_words_or_calls_that_can_be_read(encoder: Encoder, text: str) -> None:
+    began = time.process_time()
+    answer, deltas = read(encoder, text)
+    whole = answer.choice(0)
+    assert time.process_time() - began < 5
+    json.dumps([whole, deltas], ensure_ascii=False).encode()
+    calls = whole["message"].get("tool_calls", [])
+    assert all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
+    assert whole["finish_reason"] == ("tool_calls" if calls else "stop")
+    assert "".join(delta.get("content", "") for delta in deltas) == (whole["message"]["content"] or "")
+    told = sum(len(whole["message"].get(name) or "") for name in ("content", "reasoning_content"))
+    assert told + sum(len(json.dumps(call)) for call in calls) > len(text) / 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import re
 import struct
+import time
 import zlib
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -50,14 +52,8 @@ def seeing(seeing_session: Session) -> Session:
 
 
 @pytest.fixture(scope="module")
-def address(seeing: Session, serve: Callable[[Any], Any]) -> Iterator[str]:
-    from hone.server.app import make_app
-    from hone.server.guard import Door
-    from hone.server.service import Service
-
-    settings = replace(SETTINGS, stop_ids=seeing.encoder.stop_ids)
-    with serve(make_app(Service(seeing, settings, "tiny"), Door(KEY))) as found:
-        yield found
+def address(seeing_served: Any) -> str:
+    return str(seeing_served.url)
 
 
 @pytest.fixture
@@ -105,6 +101,28 @@ def test_the_spelling_of_a_data_url_and_the_format_do_not_matter(eyes: Any) -> N
     assert text_of(ask(eyes, shown(url(noise(1, "GIF"))), shown(url(noise(2, "JPEG"))), said("Which?")))
 
 
+def test_each_is_told_of_the_own_picture_in_any_company(eyes: Any) -> None:
+    asked = [(shown(url(noise(place))), said(f"Which of {place}?")) for place in range(4)] * 4
+    alone = [odds_of(eyes, *parts) for parts in asked[:4]]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda parts: odds_of(eyes, *parts), asked))
+    for place, odds in enumerate(together):
+        assert odds == pytest.approx(alone[place % 4], abs=1e-4)
+    assert all(one != pytest.approx(other, abs=1e-3) for one, other in itertools.combinations(alone, 2))
+
+
+def test_of_an_animation_and_of_a_picture_with_more_behind_it_the_picture_is_shown(eyes: Any) -> None:
+    frame = b"," + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    animation = b"GIF89a" + struct.pack("<2H", 1, 1) + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * 10_000 + b";"
+    page = noise(1) + b"<html><script>alert(1)</script></html>"
+    began = time.monotonic()
+    assert odds_of(eyes, shown(url(animation, "image/gif")), said("Which?"))
+    assert odds_of(eyes, shown(url(page, "text/html")), said("Which?")) == odds_of(
+        eyes, shown(url(noise(1))), said("Which?")
+    )
+    assert time.monotonic() - began < 5
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it is so large."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -121,6 +139,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "a text": (url(b"hello there"), "no picture"),
     "svg": (url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "no picture"),
     "bmp": (url(noise(1, "BMP")), "no picture"),
+    "photoshop": (url(b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + b"\0" * 99), "no picture"),
+    "jpeg 2000": (url(noise(1, "JPEG2000")), "no picture"),
     "tiff": (url(noise(1, "TIFF")), "no picture"),
     "huge": (url(bomb(20_000, 20_000)), "pixels"),
     "long": (url(bomb(6_000, 5_000)), "20,000,000"),

@@ -67,8 +67,10 @@ class Answer:
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
         arguments = json.dumps(part.arguments, ensure_ascii=False)
+        if unbroken(arguments) != arguments:
+            arguments = json.dumps(part.arguments)
         self.calls += 1
-        function = {"name": part.name, "arguments": arguments}
+        function = {"name": unbroken(part.name), "arguments": arguments}
         return {
             "index": self.calls - 1,
             "id": f"call_{secrets.token_hex(12)}",
@@ -79,8 +81,13 @@ class Answer:
     def _text(self, part: Part) -> str:
         """What was said; a call that nobody offered a tool for is said as the model wrote it."""
         if isinstance(part, ToolCall):
-            return "".join(run.text for run in dialect(self.encoder.template.calls).write([part]))
+            return unbroken("".join(run.text for run in dialect(self.encoder.template.calls).write([part])))
         return part.text if isinstance(part, Text) else ""
+
+
+def unbroken(text: str) -> str:
+    """The text with a sign for each half of a character: the JSON of a call may name one, and none can be sent."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def odds_of(tokenizer: Any, odds: Sequence[Odds]) -> list[dict[str, Any]]:
