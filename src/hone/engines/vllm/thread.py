@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from typing import Any
 
 from hone.errors import MachineError
@@ -21,7 +22,11 @@ class LoopThread:
         self.closed = False
         self.thread = threading.Thread(target=self._run, name="hone-vllm", daemon=True)
         self.thread.start()
-        self.made: Any = self.do(_make(make)).result()
+        try:
+            self.made: Any = self.do(_make(make)).result()
+        except BaseException:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            raise
         atexit.register(self.close)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
@@ -41,7 +46,9 @@ class LoopThread:
             self.thread.join(5)
 
     def _run(self) -> None:
-        # An interrupt ends an answer, not the engine: its processes inherit that they do not hear it.
+        # An interrupt ends an answer, not the engine: its processes inherit that they do not hear it. The tracker comes
+        # first: when it starts, it has the thread hear interrupts again.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
