@@ -16,14 +16,16 @@ from hone import __version__
 from hone.errors import HoneError
 from hone.server.adapters import listed, load, one_model, unload
 from hone.server.arrivals import until_gone
+from hone.server.asks import Ask, read_chat, read_plain
 from hone.server.fields import Body, check_names, read_json
 from hone.server.guard import Door, Guard
 from hone.server.info import info_of
 from hone.server.phases import HEARING
 from hone.server.readings import embeddings, scores
 from hone.server.refusal import RefusedError, refusal_of
+from hone.server.replies import stream, whole
 from hone.server.schema import complete
-from hone.server.service import Ask, Service
+from hone.server.service import Service
 from hone.server.tally import KIND
 
 LARGEST = 20 * 2**20
@@ -97,11 +99,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        return await _answer(service, request, await service.read_chat(await _body(request)))
+        return await _answer(service, request, await read_chat(service, await _body(request)))
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
-        return await _answer(service, request, await service.read_plain(await _body(request)))
+        return await _answer(service, request, await read_plain(service, await _body(request)))
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -124,11 +126,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 async def _answer(service: Service, request: Request, ask: Ask) -> Response:
     """Whole or as a stream; whoever leaves before the end cancels."""
     service.check_mode(scores=False)
-    arrivals = service.ask(ask)
+    arrivals = service.submit(ask.prompt, ask.settings, ask.seen)
     if ask.stream:
-        return StreamingResponse(service.stream(ask, arrivals), media_type="text/event-stream")
+        return StreamingResponse(stream(ask, arrivals), media_type="text/event-stream")
     try:
-        found = await until_gone(request.is_disconnected, service.whole(ask, arrivals))
+        found = await until_gone(request.is_disconnected, whole(ask, arrivals))
     finally:
         arrivals.cancel()
     return Response(status_code=LEFT) if found is None else JSONResponse(found)
@@ -137,7 +139,7 @@ async def _answer(service: Service, request: Request, ask: Ask) -> Response:
 async def _tokenize(service: Service, body: Body) -> dict[str, Any]:
     """vLLM's shape: a prompt's ids, or those that a chat is asked with."""
     if "messages" in body:
-        ids = (await service.read_chat(body)).prompt
+        ids = (await read_chat(service, body)).prompt
     else:
         check_names(body, frozenset({"model", "prompt"}), {})
         service.voice(body)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hone import __version__
-from hone.server.service import CHAT, Service
+from hone.server.asks import CHAT
+from hone.server.service import Service
 
 
 def info_of(service: Service) -> dict[str, Any]:
