@@ -47,6 +47,38 @@ def test_a_question_is_answered_and_asked_again_with_the_system_prompt(page: Any
     assert page.locator("article").count() == 0
 
 
+def test_who_answers_is_chosen_among_the_model_and_its_adapters(page: Any) -> None:
+    assert page.text_content("#model") == "tiny" and not page.is_visible("#choice")
+    names = ["tiny", "rude", "a-very-long-name-of-an-adapter/" + "x" * 40]
+
+    def told(route: Any) -> None:
+        facts = route.fetch().json()
+        route.fulfill(json={**facts, "models": [*facts["models"], *names[1:]]})
+
+    page.route("**/info", told)
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    page.wait_for_selector("#choice:visible")
+    assert page.locator("#choice option").all_text_contents() == names
+    for name in ("tiny", "rude"):
+        page.select_option("#choice", name)
+        with page.expect_request("**/v1/chat/completions") as sent:
+            ask(page, "hello")
+        assert sent.value.post_data_json["model"] == name
+        answered(page, 1 + (name == "rude"))
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    page.click("#clear")
+    assert "rude" in page.text_content("#emptyMore") and page.title().startswith("rude")
+    page.click("#settings")
+    with page.expect_download() as saved:
+        page.click("#export")
+    assert json.loads(saved.value.path().read_text("utf-8"))["model"] == "rude"
+    page.click("#close")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.select_option("#choice", names[2])
+    rights = "[...document.querySelectorAll('header > *')].map(one => one.getBoundingClientRect().right)"
+    assert max(page.evaluate(rights)) <= 390
+
+
 def test_stop_ends_the_answer_and_the_work(page: Any, served: Any) -> None:
     page.click("#settings")
     page.fill("#max_tokens", "6000")

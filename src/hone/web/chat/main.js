@@ -4,12 +4,13 @@ import { chat, info, keepKey, Refused, takeKey } from "../shared/api.js";
 import { element } from "../shared/element.js";
 import { showLook, switchLook } from "../shared/look.js";
 import { choose, language, openWords, say } from "../shared/words.js";
+import { Models } from "./models.js";
 import { readTools, Settings } from "./settings.js";
 import { edit, show } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const PAGE = "chat";
-let facts, settings, stopper;
+let facts, models, settings, stopper;
 let messages = [];
 let pictures = [];
 let answersTo = "";
@@ -73,7 +74,7 @@ async function answer() {
     if (follow) toEnd();
   };
   try {
-    const body = { messages: asked, ...settings.chosen, ...(tools.length ? { tools } : {}) };
+    const body = { model: models.chosen, messages: asked, ...settings.chosen, ...(tools.length ? { tools } : {}) };
     for await (const chunk of chat(body, stopper.signal)) {
       take(reply, chunk.choices?.[0]);
       drawn ||= requestAnimationFrame(redraw);
@@ -179,7 +180,7 @@ function openPanel(on) {
 }
 
 function save() {
-  const kept = { messages: conversation(), tools: toolsNow() ?? [], model: facts.model, settings: settings.chosen };
+  const kept = { messages: conversation(), tools: toolsNow() ?? [], model: models.chosen, settings: settings.chosen };
   const url = URL.createObjectURL(new Blob([JSON.stringify(kept, null, 2)], { type: "application/json" }));
   element("a", { href: url, download: "conversation.json" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
@@ -207,7 +208,7 @@ async function enter() {
 }
 
 function name() {
-  if (facts) $("emptyMore").textContent = say("emptyMore", { model: facts.model });
+  if (facts) $("emptyMore").textContent = say("emptyMore", { model: $("choice").value });
 }
 
 function listen() {
@@ -258,10 +259,8 @@ async function open() {
     return complain($("fault"), words(error));
   }
   settings = new Settings($("sampling"), facts);
-  $("model").textContent = facts.model;
+  models = new Models($("model"), $("choice"), facts.models, name);
   $("picture").hidden = !facts.sees;
-  document.title = `${facts.model} · Hone`;
-  name();
   $("ask").focus();
   document.documentElement.dataset.ready = "";
 }
