@@ -264,6 +264,18 @@ def test_an_answer_can_be_held_to_a_schema_also_behind_a_thought(engine: Any) ->
     assert found and json.loads(after)["n"] in (7, 8)
 
 
+def test_a_schema_that_vllm_does_not_take_is_the_request_s_own_fault(engine: Any) -> None:
+    from hone.engines.grammar import grammar_of_schema
+    from hone.errors import RecipeError
+
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(70):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(RecipeError, match="vLLM does not take this request"):
+        list(engine.generate(PROMPT, greedy(max_new_tokens=9, grammar=grammar_of_schema(schema))))
+    assert len(list(engine.generate(PROMPT, greedy(max_new_tokens=3)))) == 3
+
+
 def test_a_cancelled_request_leaves_and_the_others_go_on(engine: Any) -> None:
     left, kept = engine.generate(PROMPT, greedy(max_new_tokens=450)), engine.generate([9, 8], greedy(max_new_tokens=30))
     next(left)

@@ -18,7 +18,7 @@ from hone.engines.vllm.asked import asked, check_asked
 from hone.engines.vllm.desk import Desk
 from hone.engines.vllm.library import library, short
 from hone.engines.vllm.thread import LoopThread
-from hone.errors import HoneError, MachineError, ModelError
+from hone.errors import HoneError, MachineError, ModelError, RecipeError
 
 ABOVE = "what vLLM wrote above says more; or leave infer_backend out"
 
@@ -177,4 +177,6 @@ def _start(arguments: Mapping[str, Any]) -> Any:
 
 
 def _failed(reason: BaseException) -> HoneError:
+    if isinstance(reason, library().refused):
+        return RecipeError.one("ENGINE-ASKED", f"vLLM does not take this request ({short(reason)})")
     return MachineError.one("VLLM-FAILED", f"vLLM could not go on ({short(reason)})")

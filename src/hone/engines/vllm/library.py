@@ -30,6 +30,7 @@ class Library(NamedTuple):
     deltas: Any
     held_to: Any
     adapter: Any
+    refused: type[Exception]
     device: str
 
 
@@ -49,6 +50,7 @@ def library() -> Library:
         os.environ.setdefault(name, value)
     try:
         from vllm import AsyncEngineArgs, SamplingParams  # type: ignore[import-not-found,unused-ignore]
+        from vllm.exceptions import VLLMClientError  # type: ignore[import-not-found,unused-ignore]
         from vllm.lora.request import LoRARequest  # type: ignore[import-not-found,unused-ignore]
         from vllm.platforms import current_platform  # type: ignore[import-not-found,unused-ignore]
         from vllm.sampling_params import (  # type: ignore[import-not-found,unused-ignore]
@@ -66,6 +68,7 @@ def library() -> Library:
         RequestOutputKind.DELTA,
         StructuredOutputsParams,
         LoRARequest,
+        VLLMClientError,
         str(current_platform.device_type),
     )
 
