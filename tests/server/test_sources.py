@@ -37,8 +37,9 @@ class Answers(BaseHTTPRequestHandler):
         server.asked.append((self.path, self.headers["Host"]))
         body = picture()
         kind = "text/html" if self.path == "/page" else "image/png"
-        self.send_response(302 if self.path == "/away" else 404 if self.path == "/none" else 200)
-        if self.path == "/away":
+        away = {"/away": 302, "/moved": 301, "/other": 303, "/again": 307, "/ever": 308}
+        self.send_response(away.get(self.path, 404 if self.path == "/none" else 200))
+        if self.path in away:
             self.send_header("Location", f"http://127.0.0.1:{server.server_port}/a.png")
         if self.path == "/packed":
             self.send_header("Content-Encoding", "gzip")
@@ -142,8 +143,9 @@ def test_a_name_with_one_private_address_is_not_asked(host: Any, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("path", "word"),
-    [("/away", "302"), ("/none", "404"), ("/page", "no picture"), ("/packed", "no picture"), ("/endless", "too large"),
-     ("/short", "ends before"), ("/slow", "too long")],
+    [("/away", "302"), ("/moved", "301"), ("/other", "303"), ("/again", "307"), ("/ever", "308"), ("/none", "404"),
+     ("/page", "no picture"), ("/packed", "no picture"), ("/endless", "too large"), ("/short", "ends before"),
+     ("/slow", "too long")],
 )  # fmt: skip
 def test_a_bad_answer_is_refused_in_time(host: Any, path: str, word: str) -> None:
     here = f"127.0.0.1:{host.server_port}"
