@@ -321,6 +321,7 @@ def test_an_engine_that_dies_or_is_ended_is_a_sentence(folder: Path) -> None:
     engine = opened(folder).engine
     pieces = engine.generate(PROMPT, greedy(max_new_tokens=450))
     next(pieces)
+    assert engine.alive
     for one in psutil.Process().children(recursive=True):
         if one.pid not in before:
             one.kill()
@@ -328,6 +329,7 @@ def test_an_engine_that_dies_or_is_ended_is_a_sentence(folder: Path) -> None:
         list(pieces)
     with pytest.raises(MachineError, match="could not go on"):
         list(engine.generate(PROMPT, greedy(max_new_tokens=3)))
+    assert not engine.alive
     engine.close()
     with pytest.raises(MachineError, match="was ended"):
         engine.generate(PROMPT, greedy(max_new_tokens=3))

@@ -225,6 +225,12 @@ def test_every_route_but_health_needs_the_key(served: Any) -> None:
     assert raw(served, "GET", "/v1/models", Authorization=f"bearer {KEY}")[0] == 200  # the scheme's case is free
 
 
+def test_an_engine_that_has_ended_is_no_health(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(served.engine), "alive", False)
+    status, headers, answer = raw(served, "GET", "/health/ready")
+    assert (status, json.loads(answer)["error"]["code"]) == (503, "engine_ended") and "retry-after" in headers
+
+
 def test_other_hosts_and_pages_are_turned_away(served: Any) -> None:
     for host in ("evil.com", "127.0.0.1.evil.com", "localhost.evil.com:80", "127.0.0.1@evil.com", ""):
         status, _, answer = raw(served, "GET", "/health", Host=host)

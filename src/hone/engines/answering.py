@@ -32,6 +32,11 @@ class Answering(ABC):
         self.grammars = Grammars(tokenizer, vocabulary)
 
     @property
+    def alive(self) -> bool:
+        """Whether it can answer at all; an engine in other processes may have lost them."""
+        return True
+
+    @property
     @abstractmethod
     def context(self) -> int | None:
         """How many tokens prompt and answer may have together, None when unknown."""

@@ -75,6 +75,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/health/live")
     @app.get("/health/ready")
     async def health() -> dict[str, str]:
+        if not service.engine.alive:
+            raise RefusedError("the engine has ended; start the server again", status=503, code="engine_ended")
         return {"status": "ok"}
 
     @app.get("/v1/models")

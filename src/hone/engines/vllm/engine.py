@@ -62,6 +62,11 @@ class VllmEngine(Answering):
         """What it was started with."""
         return self._context
 
+    @property
+    def alive(self) -> bool:
+        """Whether vLLM's processes live."""
+        return not self.thread.closed and not self.thread.made.errored
+
     def close(self) -> None:
         """End vLLM's processes, and every answer with a sentence; the program's end does it too."""
         self.thread.close()
