@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from hone.errors import ModelError
 from hone.models.parts import parts_of
 from hone.models.tuners import attach
 from hone.recipe import FinetuningSection, ModelSection
@@ -65,3 +66,35 @@ def test_a_model_of_text_has_no_parts_to_freeze(folder: Any) -> None:
     assert parts_of(model) == {"projector": [], "tower": [], "language": []}
     model = attach(model, FinetuningSection(finetuning_type="full", freeze_language_model=True), section, training=True)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("layer", "left"), [(-2, {"0"}), (1, {"0"}), ([-1, 0], {"0", "1"}), (-3, set())])
+def test_what_lies_behind_the_layer_that_is_read_stands_still(layer: Any, left: set[str]) -> None:
+    model = llava()
+    model.config.vision_feature_layer = layer
+    attach(model, FinetuningSection(finetuning_type="full", freeze_vision_tower=False), ModelSection(), training=True)
+    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.split(".layers.")[1][0] for name in learned if "encoder.layers" in name} == left
+    assert not any("post_layernorm" in name for name in learned)
+
+
+@pytest.mark.parametrize("tuner", ["full", "freeze", "lora", "lora by names"])
+def test_all_of_a_tower_that_is_to_learn_gets_a_gradient(tuner: str) -> None:
+    words = {"finetuning_type": tuner.split()[0], "freeze_vision_tower": False, "freeze_trainable_layers": 2}
+    if tuner == "lora by names":
+        words["lora_target"] = ("q_proj", "fc1")
+    model = attach(llava(), FinetuningSection(**words), ModelSection(), training=True)
+    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any("vision_tower" in name for name in learned)
+    ids = torch.tensor([[7, *[5] * 4, 9, 11]])
+    model(input_ids=ids, labels=ids, pixel_values=torch.randn(1, 3, 16, 16)).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_names_do_not_reach_into_parts_that_stand_still() -> None:
+    model = attach(llava(), FinetuningSection(lora_target=("q_proj",)), ModelSection(), training=True)
+    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learned
+    assert all("language_model" in name for name in learned)
+    with pytest.raises(ModelError, match=r"called 'fc1' lies in a part that does not learn.*\n?.*freeze_vision_tower"):
+        attach(llava(), FinetuningSection(lora_target=("q_proj", "fc1")), ModelSection(), training=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from hone.log import say
 
 if TYPE_CHECKING:
     from hone.recipe import FinetuningSection
@@ -42,7 +44,8 @@ def _outermost(model: Any, names: tuple[str, ...]) -> Iterator[str]:
 def stands_still(model: Any, finetuning: FinetuningSection) -> Callable[[str], bool]:
     """Whether a module or parameter of a name belongs to a part that must not learn, by the recipe's freeze_* keys.
 
-    The innermost part decides. In a model of text alone nothing stands still.
+    The innermost part decides. In a model of text alone nothing stands still. What the model reads no answer of
+    (`unread`) never learns.
     """
     parts = parts_of(model)
     wishes = {
@@ -51,9 +54,34 @@ def stands_still(model: Any, finetuning: FinetuningSection) -> Callable[[str], b
         "language": finetuning.freeze_language_model,
     }
     frozen = {name: wishes[kind] for kind, names in parts.items() for name in names}
+    idle = unread(model) if not all(frozen[name] for name in parts["tower"]) else []
+    if idle:
+        say(f"{len(idle)} parts of what sees stand still: the model reads none of their answers (vision_feature_layer)")
+        frozen |= dict.fromkeys(idle, True)
 
     def answer(name: str) -> bool:
         holders = [part for part in frozen if f"{name}.".startswith(f"{part}.")]
         return bool(holders) and frozen[max(holders, key=len)]
 
     return answer
+
+
+def unread(model: Any) -> list[str]:
+    """Modules of a tower that nothing hangs on: those behind the layer that a model like LLaVA reads
+    (`vision_feature_layer`, which counts the embeddings as 0), with the norm and the pooling at the end."""
+    chosen = getattr(model.config, "vision_feature_layer", None)
+    if chosen is None:
+        return []
+    return [name for tower in parts_of(model)["tower"] for name in _behind(model, tower, chosen)]
+
+
+def _behind(model: Any, tower: str, chosen: int | Sequence[int]) -> Iterator[str]:
+    modules = dict(model.get_submodule(tower).named_modules(prefix=tower))
+    encoder = next((name for name in modules if name.endswith(".encoder.layers")), None)
+    if encoder is None:
+        return
+    count = len(modules[encoder])
+    last = max(layer + count + 1 if layer < 0 else layer for layer in ([chosen] if isinstance(chosen, int) else chosen))
+    yield from (f"{encoder}.{number}" for number in range(last, count))
+    body = encoder.removesuffix(".encoder.layers")
+    yield from (name for end in ("post_layernorm", "head") if (name := f"{body}.{end}") in modules)

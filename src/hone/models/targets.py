@@ -19,11 +19,24 @@ QUANTIZED = frozenset(
 
 
 def targets(model: Any, wanted: Sequence[str], finetuning: FinetuningSection, key: str) -> list[str]:
-    """The layers that get an adapter: those named, or for `all` every linear layer of the parts that may learn."""
+    """The layers that get an adapter: those named, or for `all` every linear layer; of the parts that may learn alone.
+
+    Raises ModelError for names that fit no layer, or none that may learn.
+    """
+    still = stands_still(model, finetuning)
     if not wanted or "all" in wanted:
-        return all_linear(model, still=stands_still(model, finetuning))
-    check_names(wanted, set(module_names(model, adaptable=True)), key)
-    return list(wanted)
+        return all_linear(model, still=still)
+    known = set(module_names(model, adaptable=True))
+    check_names(wanted, known, key)
+    reached = {name: {layer for layer in known if layer == name or layer.endswith("." + name)} for name in wanted}
+    kept = {name: {layer for layer in layers if not still(layer)} for name, layers in reached.items()}
+    hint = "leave it out, or set freeze_vision_tower, freeze_multi_modal_projector or freeze_language_model to false"
+    ModelError.all_of(
+        Fault("TUNER-TARGET", f"every layer called {name!r} lies in a part that does not learn", key, hint)
+        for name, layers in kept.items()
+        if not layers
+    )
+    return list(wanted) if kept == reached else sorted(set().union(*kept.values()))
 
 
 def all_linear(model: Any, *, still: Callable[[str], bool] | None = None) -> list[str]:
