@@ -267,12 +267,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("warm")
 
-    def run(words: Sequence[str], typed: str = "") -> subprocess.CompletedProcess[str]:
+    def run(words: Sequence[str], typed: str = "", folder: Path = root) -> subprocess.CompletedProcess[str]:
         given = root / "input.txt"
         given.write_text(typed, "utf-8")
         child = os.fork()
         if not child:
-            _in_child(words, [given, root / "output.txt", root / "errors.txt"])
+            _in_child(words, [given, root / "output.txt", root / "errors.txt"], folder)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said = [(root / name).read_text("utf-8") for name in ("output.txt", "errors.txt")]
         return subprocess.CompletedProcess(list(words), code, *said)
@@ -280,10 +280,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     return run
 
 
-def _in_child(words: Sequence[str], files: Sequence[Path]) -> None:
-    """Read and write the files as if they were pipes, obey, and never come back."""
+def _in_child(words: Sequence[str], files: Sequence[Path], folder: Path) -> None:
+    """Read and write the files as if they were pipes, obey in the folder, and never come back."""
     code = 70
     try:
+        os.chdir(folder)
         for number, path in enumerate(files):
             os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, m, encoding="utf-8") for n, m in enumerate("rww"))

@@ -1,4 +1,4 @@
-"""The tutorial's command lines, word for word but for their sizes, through the console script `llamafactory-cli`."""
+"""The tutorial's command lines, word for word but for their sizes; training through the script `llamafactory-cli`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,8 +98,8 @@ PREDICT = (
 )
 
 
-def test_the_predict_command(small_model: Path, workplace: Path) -> None:
-    done = call(PREDICT.format(model=small_model).split(), workplace)
+def test_the_predict_command(small_model: Path, workplace: Path, warm: Callable[..., Any]) -> None:
+    done = warm(PREDICT.format(model=small_model).split(), folder=workplace)
     assert done.returncode == 0, done.stderr
     saves = workplace / "saves/small/lora/predict"
     rows = [json.loads(line) for line in (saves / "generated_predictions.jsonl").read_text("utf-8").splitlines()]
