@@ -43,8 +43,9 @@ def encode_sft(records: Sequence[Chat], encoder: Any, limits: Limits) -> list[En
     refuse_prompts_with_efficient_eos(encoder, limits)
     conversations = [encoder.shown(record.conversation) for record in records]
     written = encoder.turns_batch(conversations, mask_history=limits.mask_history)
+    end = _end(encoder)
     return [
-        _conversation(turns, conversation, encoder, limits)
+        _conversation(turns, conversation, encoder, limits, end)
         for turns, conversation in zip(written, conversations, strict=True)
     ]
 
@@ -118,35 +119,33 @@ def encode_feedback(records: Sequence[Feedback], encoder: Any, limits: Limits) -
     ]
 
 
-def _conversation(turns: Any, conversation: Conversation, encoder: Any, limits: Limits) -> Encoded:
+def _conversation(turns: Any, conversation: Conversation, encoder: Any, limits: Limits, end: TokenIds) -> Encoded:
     """Walk the turns, in order or from the last, until the limit is reached; cut the turn that crosses it.
 
     A turn that would lose a part of a medium is left out, and so are those behind it: no answer is learned without
     what it is about.
     """
-    wishes, end = _wishes(conversation), _end(encoder)
-    sights = _sights(turns, conversation, encoder)
+    learned, sights = _learned(conversation, limits), _sights(turns, conversation, encoder)
     order = range(len(turns) - 1, -1, -1) if limits.mask_history else range(len(turns))
     pieces: dict[int, _Kept] = {}
     used, lost, lost_learned = len(end), 0, 0
-    for step, turn in enumerate(order):
-        source, target = turns[turn]
-        learn = wishes[turn] if wishes[turn] is not None else not limits.mask_history or step == 0
+    for turn in order:
+        (source, target), learn = turns[turn], learned[turn]
         kept_source, kept_target = (
             (0, 0) if used >= limits.cutoff_len else kept_lengths(len(source), len(target), limits.cutoff_len - used)
         )
         if _splits(sights[turn], kept_source, kept_target):
             kept_source, kept_target, used = 0, 0, limits.cutoff_len
         lost += len(source) + len(target) - kept_source - kept_target
-        lost_learned += (len(target) - kept_target) * bool(learn)
+        lost_learned += (len(target) - kept_target) * learn
         if used >= limits.cutoff_len:
             continue
         used += kept_source + kept_target
-        pieces[turn] = (source[:kept_source], target[:kept_target], bool(learn), kept_target == len(target))
+        pieces[turn] = (source[:kept_source], target[:kept_target], learn, kept_target == len(target))
     walked = [pieces[turn] for turn in sorted(pieces)]
-    ids = _run([*(part for given, answer, _, _ in walked for part in (given, answer)), end])
+    ids = _run([*[part for given, answer, _, _ in walked for part in (given, answer)], end])
     labels = _labels(ids, walked, end, on_prompt=limits.train_on_prompt)
-    media = tuple(one for turn in sorted(pieces) for one in sights[turn].media)
+    media = tuple([one for turn in sorted(pieces) for one in sights[turn].media])
     if media:
         labels[encoder.sees(ids)] = IGNORED
     return Encoded(Example(ids, labels, media=media), lost, lost_learned)
@@ -189,8 +188,9 @@ def _labels(ids: TokenIds, walked: Sequence[_Kept], end: TokenIds, *, on_prompt:
         middle = begin + len(given)
         if not on_prompt:
             labels[begin:middle] = IGNORED
-            opening = end[: len(given)] if ends else end[:0]
-            labels[begin : begin + len(opening)] = opening
+            if ends and len(end):
+                opening = end[: len(given)]
+                labels[begin : begin + len(opening)] = opening
         begin = middle + len(answer)
         if not learn:
             labels[middle:begin] = IGNORED
@@ -211,8 +211,14 @@ def _masked(ids: TokenIds) -> TokenIds:
     return np.full(len(ids), IGNORED, dtype=np.int32)
 
 
-def _wishes(conversation: Conversation) -> list[bool | None]:
-    return [message.learn for message in conversation.messages if message.role == "assistant"]
+def _learned(conversation: Conversation, limits: Limits) -> list[bool]:
+    """Whether each answer is learned: as its message says, or else the last one only where the history is masked."""
+    wishes = [message.learn for message in conversation.messages if message.role == "assistant"]
+    last = len(wishes) - 1
+    return [
+        bool(wish) if wish is not None else not limits.mask_history or place == last
+        for place, wish in enumerate(wishes)
+    ]
 
 
 def _asked(record: Chat | Preference) -> Conversation:

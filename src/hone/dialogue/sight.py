@@ -40,7 +40,7 @@ class Viewer(Protocol):
 
 def shown_in(conversation: Conversation) -> tuple[Shown, ...]:
     """The media of a conversation that are written as tokens, in order."""
-    return tuple(part for message in conversation.messages for part in message.parts if isinstance(part, Shown))
+    return tuple([part for message in conversation.messages for part in message.parts if isinstance(part, Shown)])
 
 
 def repeated(

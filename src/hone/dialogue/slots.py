@@ -62,13 +62,13 @@ def said(text: str) -> Run:
 
 def joined(runs: Iterable[Run]) -> str:
     """The runs as one string."""
-    return "".join(run.text for run in runs)
+    return "".join([run.text for run in runs])
 
 
 def piece(runs: Iterable[Run]) -> Piece:
     """One piece of these runs, empty ones left out."""
-    kept = tuple(run for run in runs if run.text)
-    return Piece(joined(kept), kept)
+    kept = [run for run in runs if run.text]
+    return Piece(joined(kept), tuple(kept))
 
 
 def read_slot(value: Any, *, where: str) -> Slot:

@@ -33,9 +33,9 @@ def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
 def _question(row: Mapping[str, Any], entry: Entry) -> Message:
     columns = entry.columns
     wanted = [key for key in (columns.prompt, columns.query) if key is not None]
-    if wanted and not any(key in row for key in wanted):
+    if wanted and not [key for key in wanted if key in row]:
         raise cells.absent(row, wanted[0])
-    return said("user", "\n".join(words for key in wanted if (words := cells.text(row, key))))
+    return said("user", "\n".join([words for key in wanted if (words := cells.text(row, key))]))
 
 
 def _history(row: Mapping[str, Any], entry: Entry) -> list[Message]:
