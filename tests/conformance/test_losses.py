@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus import CORPUS, Tally, needs_corpus
+from corpus import CORPUS, NAMED, Tally, needs_corpus
 
 from hone.recipe import Recipe, settle
 
 FAMILY = "losses"
-FILES = sorted(CORPUS.glob("losses/*.json"))
+NIGHTLY = frozenset(
+    f"losses_{name}"
+    for name in (
+        "dpo_hinge_intended", "dpo_ipo_intended", "dpo_ld", "dpo_orpo", "dpo_simpo", "sft_all_r1", "sft_constant_bs4",
+        "sft_eaft", "sft_grad_accum",
+    )
+)  # fmt: skip
+"""Series that differ from another by a formula alone, which tests/training hold too, or by how a step is cut: each
+takes 5 to 10 seconds of a processor, and `make nightly` runs them. Of a corpus that was asked for all are run."""
+FILES = [
+    pytest.param(file, marks=[pytest.mark.slow] if file.stem in NIGHTLY and not NAMED else [], id=file.stem)
+    for file in sorted(CORPUS.glob("losses/*.json"))
+]
 FIRST, LAST = 1e-4, 1e-3
 """Relative tolerance of the first and of the fifth step (the corpus README); between them it grows evenly."""
 PADDED = ("logits/chosen", "logits/rejected")
@@ -84,7 +96,7 @@ def weights_fault(folder: Path, expected: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES)
 def test_losses_are_those_recorded(file: Path, small_model: Path, tmp_path: Path, tally: Tally) -> None:
     case = json.loads(file.read_text("utf-8"))
     recipe = settled(case["args"], small_model, tmp_path / "run")
