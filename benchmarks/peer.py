@@ -26,7 +26,7 @@ def _make(home: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, TORCH], check=True)
-    subprocess.run([*pip, PEER, *SCORES], check=True)
+    subprocess.run([*pip, TORCH, PEER, *SCORES], check=True)
     # Its requirements bring a newer torch for pictures and sound. Both sides are to run on the same one, so that is put
     # back; torchvision goes, and torchaudio (imported, not used) keeps its Python part only.
     subprocess.run([*pip, "--no-deps", TORCH], check=True)
