@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 GIGAFLOP_A_TOKEN = 0.535
 """4 x 106M layer weights + 4 x 28M head weights where a label is + attention: nothing for frozen weights' gradients."""
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "stage": "sft",
     "do_train": True,
     "finetuning_type": "lora",
@@ -100,31 +100,46 @@ class Row:
 
 
 def main() -> None:
-    """Parse, measure in pairs, print."""
+    """Parse, measure, print."""
     options = _options()
-    if options.ladder:
-        rows = _ladder(options)
-        print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else "\n".join(map(_line, rows)))
-        return
-    cache = Path(os.environ.get("HONE_CACHE", Path.home() / ".cache" / "hone"))
-    commands = {"hone": [str(Path(sys.executable).parent / "hone")]}
-    if "llamafactory" in options.only:
-        commands["llamafactory"] = peer_command(cache)
-    if "trl" in options.only:
-        commands["trl"] = [str(Path(os.environ["HONE_TRL_VENV"]) / "bin" / "python"), str(HERE / "trl_side.py")]
-    rows: list[Row] = []
+    rows = _ladder(options) if options.ladder else _pairs(options)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        print("\n".join(map(_line, rows)) if options.ladder else _table(rows))
+
+
+def _pairs(options: argparse.Namespace) -> list[Row]:
+    """Each setting as often as asked, the sides in turns; the peak of products is measured before each turn."""
+    commands = _commands(options.only)
+    rows = []
     for setting in options.rows:
         mine, theirs, dtype = SETTINGS[setting]
         extra = {"hone": mine, "llamafactory": theirs, "trl": TRL.get(setting)}
-        tokens, samples = real_tokens(mine.get("stage", "sft"), options.samples)
+        stage = mine.get("stage", "sft")
+        counted = real_tokens(stage, options.samples)
         for _ in range(options.repeat):
             peak = gemm_peak(dtype, options.threads)
             for who, command in commands.items():
                 added = extra[who]
-                if who in options.only and added is not None:
-                    rows.append(_run(who, command, setting, added, peak, tokens, samples, options.threads))
+                if added is not None:
+                    tokens, samples = trained_on(who, stage, *counted)
+                    rows.append(_run(who, command, setting, added, peak, tokens, samples, options))
                     print(_line(rows[-1]), file=sys.stderr, flush=True)
-    print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else _table(rows))
+    return rows
+
+
+def _commands(sides: Sequence[str]) -> dict[str, list[str]]:
+    """How each side's command line begins, Hone first."""
+    cache = Path(os.environ.get("HONE_CACHE", Path.home() / ".cache" / "hone"))
+    commands = {}
+    if "hone" in sides:
+        commands["hone"] = [str(Path(sys.executable).parent / "hone")]
+    if "llamafactory" in sides:
+        commands["llamafactory"] = peer_command(cache)
+    if "trl" in sides:
+        commands["trl"] = [str(Path(os.environ["HONE_TRL_VENV"]) / "bin" / "python"), str(HERE / "trl_side.py")]
+    return commands
 
 
 def _options() -> argparse.Namespace:
@@ -147,7 +162,7 @@ def _ladder(options: argparse.Namespace) -> list[Row]:
         peak = gemm_peak("bfloat16" if rung == "bf16" else "float32", options.threads)
         command = [sys.executable, str(HERE / "rung.py"), rung]
         more = environment_of(rung)
-        rows.append(_run("hone", command, rung, settings_of(rung), peak, tokens, samples, options.threads, more))
+        rows.append(_run("hone", command, rung, settings_of(rung), peak, tokens, samples, options, more))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
     return rows
 
@@ -175,9 +190,19 @@ def real_tokens(stage: str, samples: int) -> tuple[int, int]:
     for row, name in ((row, name) for row in rows for name in names):
         asked = f"{row['instruction']}\n{row['input']}" if row["input"] else row["instruction"]
         turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": row[name]}]
-        text = row[name] if stage == "pt" else tokenizer.apply_chat_template(turns, tokenize=False)
+        text = (
+            row[name] + tokenizer.eos_token if stage == "pt" else tokenizer.apply_chat_template(turns, tokenize=False)
+        )
         count += min(len(tokenizer(text, add_special_tokens=False).input_ids), RECIPE["cutoff_len"])
     return count, len(rows)
+
+
+def trained_on(who: str, stage: str, tokens: int, samples: int) -> tuple[int, float]:
+    """Tokens and rows that a side really trains on: of joined texts the peer drops what fills no whole block."""
+    if who != "llamafactory" or stage != "pt":
+        return tokens, samples
+    whole = tokens // RECIPE["cutoff_len"] * RECIPE["cutoff_len"]
+    return whole, samples * whole / tokens
 
 
 def _model() -> str:
@@ -193,19 +218,19 @@ def _run(
     added: dict[str, Any],
     peak: float,
     tokens: int,
-    samples: int,
-    threads: int,
+    samples: float,
+    options: argparse.Namespace,
     more: Mapping[str, str] | None = None,
 ) -> Row:
     with tempfile.TemporaryDirectory(prefix="hone-benchmark-") as place:  # JSON is YAML too
         out = Path(place) / "out"
         recipe = {**RECIPE, **added, "model_name_or_path": _model(), "output_dir": str(out), "dataset_dir": place}
         entry = {"file_name": "rows.json", **COLUMNS[recipe["stage"]]}
-        (Path(place) / "rows.json").write_text(json.dumps(instructions(samples)), encoding="utf-8")
+        (Path(place) / "rows.json").write_text(json.dumps(instructions(options.samples)), encoding="utf-8")
         (Path(place) / "dataset_info.json").write_text(json.dumps({"rows": entry}), encoding="utf-8")
         (Path(place) / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
         environment = {
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(options.threads),
             "DISABLE_VERSION_CHECK": "1",
             "LLAMABOARD_ENABLED": "0",
             **(more or {}),
@@ -221,7 +246,7 @@ def _run(
 
 
 def _row(
-    who: str, setting: str, seen: Measured, results: dict[str, float], peak: float, tokens: int, samples: int
+    who: str, setting: str, seen: Measured, results: dict[str, float], peak: float, tokens: int, samples: float
 ) -> Row:
     seconds = results["train_runtime"]
     return Row(
