@@ -12,7 +12,7 @@ from hone.data.book import Entry, look_up
 from hone.data.formats import load_format
 from hone.data.row import RowFault
 from hone.dialogue.message import Conversation, Media, Message, Text, ToolCall
-from hone.dialogue.records import Chat, Feedback, Origin, Preference, Record
+from hone.dialogue.records import Chat, Feedback, Preference, Record
 from hone.dialogue.wording import write_message
 from hone.errors import DataError
 
@@ -100,7 +100,7 @@ def normal(message: dict[str, Any]) -> dict[str, Any]:
 def converted(case: dict[str, Any]) -> Record | RowFault | DataError:
     try:
         entry: Entry = look_up(["x"], {"x": case["dataset_info_entry"]})[0]
-        return load_format(entry.formatting)(case["row"], entry, Origin())
+        return load_format(entry.formatting)(case["row"], entry)
     except (RowFault, DataError) as fault:
         return fault
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corpus import Tally, cases, needs_corpus
 
-from hone.data.encode import kept_lengths
+from hone.data.keep import kept_lengths
 
 FAMILY = "truncation"
 

@@ -13,7 +13,7 @@ from hone.data.placeholders import fill
 from hone.data.row import Row
 from hone.data.sources import files_at, read_rows
 from hone.data.worth import digest, has_placeholder, nothing_to_learn, whole_text
-from hone.dialogue.records import Chat, Feedback, Origin, Preference
+from hone.dialogue.records import Chat, Feedback, Preference
 
 DATA = Path(__file__).parents[2] / "data"
 NAMES = json.loads((DATA / "dataset_info.json").read_text("utf-8"))
@@ -25,7 +25,7 @@ FEWEST = {"identity": 80, "alpaca_en_demo": 48, "alpaca_zh_demo": 48, "adgen_loc
 def test_a_demo_set_is_whole(name: str) -> None:
     entry = look_up([name], DATA)[0]
     rows = list(read_rows(files_at(entry.path)))
-    records = [load_format(entry.formatting)(row.value, entry, Origin()) for row in rows if isinstance(row, Row)]
+    records = [load_format(entry.formatting)(row.value, entry) for row in rows if isinstance(row, Row)]
     assert len(records) == len(rows) >= FEWEST.get(name, 20)
     if name != "c4_demo":
         kind = KINDS.get(name, Chat)
@@ -36,7 +36,7 @@ def test_a_demo_set_is_whole(name: str) -> None:
 def test_the_identity_set_is_filled_in_completely() -> None:
     rows = json.loads((DATA / "identity.json").read_text("utf-8"))
     entry = look_up(["identity"], DATA)[0]
-    filled = [load_format("alpaca")(row, entry, Origin()) for row in fill(rows, "Pebble", "the Hone project")]
+    filled = [load_format("alpaca")(row, entry) for row in fill(rows, "Pebble", "the Hone project")]
     assert not any(has_placeholder(whole_text(record)) for record in filled)
     assert sum("Pebble" in row["output"] for row in fill(rows, "Pebble", "x")) > 80
 

@@ -26,8 +26,14 @@ def chatml_tokenizer() -> Any:
     return make_tokenizer()
 
 
+@pytest.fixture(scope="session")
+def bordered_tokenizer() -> Any:
+    """The same without an added token of white space, so that its words and what a card writes stand alone."""
+    return make_tokenizer(blank=False)
+
+
 @functools.cache
-def make_tokenizer() -> Any:
+def make_tokenizer(*, blank: bool = True) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -40,7 +46,15 @@ def make_tokenizer() -> Any:
         vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     backend.train_from_iterator(["user assistant system the answer is a question user assistant"] * 3, trainer)
-    words = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "\n\n", "<table>"]
+    words = [
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_response>",
+        "<table>",
+        *(["\n\n"] if blank else []),
+    ]
     backend.add_tokens([AddedToken(word, normalized=False, special=False) for word in words])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token=special[0], bos_token=special[1], eos_token=special[2], pad_token=special[2]

@@ -31,7 +31,7 @@ BYTES = [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r", b"\0", b"\xff"
          b"\x1f\x8b"]  # fmt: skip
 FEW = {"max_examples": 500, "deadline": None, "derandomize": True, "database": None}
 HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-MANY = {**FEW, "max_examples": 10_000}
+MANY = {**FEW, "max_examples": 10_000, "derandomize": False, "print_blob": True}
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -61,7 +61,11 @@ def _is_huge(record: Record, most: int) -> bool:
     else:
         assert isinstance(record, Chat | Feedback)
         messages = record.conversation.messages
-    return any(len(part.text) > most for one in messages for part in one.parts if isinstance(part, Text))
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, Text) and len(part.text) > most:
+                return True
+    return False
 
 
 def _conversation(conversation: Conversation, most: int, made: Bounded) -> Conversation:

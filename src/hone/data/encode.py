@@ -9,33 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hone.data.feedback import marked
+from hone.data.keep import Kept, Sight, Walked, kept_lengths, sights_of, splits, walk
 from hone.data.stage import Encoded, Limits
 from hone.dialogue.example import IGNORED, Example, TokenIds
-from hone.dialogue.message import Conversation, Media, Message
+from hone.dialogue.message import Conversation, Message
 from hone.dialogue.records import Chat, Document, Feedback, Preference
-from hone.dialogue.sight import shown_in
 from hone.errors import RecipeError
 
 _NONE = np.empty(0, dtype=np.int32)
-_Kept = tuple[TokenIds, TokenIds, bool, bool]
-"""What is kept of a turn: given, answered, whether the answer is learned, and whether its end is kept."""
-
-
-def kept_lengths(source: int, target: int, limit: int) -> tuple[int, int]:
-    """How many tokens of a question and of its answer stay when both may have `limit` tokens.
-
-    A short side is kept whole and the other gets the rest; two long sides share in proportion.
-    """
-    if source + target == 0:
-        return 0, 0
-    if target * 2 < limit:
-        room = limit
-    elif source * 2 < limit:
-        room = limit - source
-    else:
-        room = limit * target // (source + target)
-    target = min(target, room)
-    return min(source, max(limit - target, 0)), target
 
 
 def encode_sft(records: Sequence[Chat], encoder: Any, limits: Limits) -> list[Encoded]:
@@ -44,10 +25,11 @@ def encode_sft(records: Sequence[Chat], encoder: Any, limits: Limits) -> list[En
     conversations = [encoder.shown(record.conversation) for record in records]
     written = encoder.turns_batch(conversations, mask_history=limits.mask_history)
     end = _end(encoder)
-    return [
-        _conversation(turns, conversation, encoder, limits, end)
+    walked = [
+        walk(turns, conversation, encoder, limits, len(end))
         for turns, conversation in zip(written, conversations, strict=True)
     ]
+    return _encoded(walked, encoder, end, on_prompt=limits.train_on_prompt)
 
 
 def refuse_prompts_with_efficient_eos(encoder: Any, limits: Limits) -> None:
@@ -119,85 +101,48 @@ def encode_feedback(records: Sequence[Feedback], encoder: Any, limits: Limits) -
     ]
 
 
-def _conversation(turns: Any, conversation: Conversation, encoder: Any, limits: Limits, end: TokenIds) -> Encoded:
-    """Walk the turns, in order or from the last, until the limit is reached; cut the turn that crosses it.
+def _encoded(rows: Sequence[Walked], encoder: Any, end: TokenIds, *, on_prompt: bool) -> list[Encoded]:
+    """The rows as examples, which are stretches of one long array: made at once, since one by one it costs far more.
 
-    A turn that would lose a part of a medium is left out, and so are those behind it: no answer is learned without
-    what it is about.
+    `end` is learned behind an answer that is learned, in place of the first token of the next question; behind the
+    last one it stands itself.
     """
-    learned, sights = _learned(conversation, limits), _sights(turns, conversation, encoder)
-    order = range(len(turns) - 1, -1, -1) if limits.mask_history else range(len(turns))
-    pieces: dict[int, _Kept] = {}
-    used, lost, lost_learned = len(end), 0, 0
-    for turn in order:
-        (source, target), learn = turns[turn], learned[turn]
-        kept_source, kept_target = (
-            (0, 0) if used >= limits.cutoff_len else kept_lengths(len(source), len(target), limits.cutoff_len - used)
-        )
-        if _splits(sights[turn], kept_source, kept_target):
-            kept_source, kept_target, used = 0, 0, limits.cutoff_len
-        lost += len(source) + len(target) - kept_source - kept_target
-        lost_learned += (len(target) - kept_target) * learn
-        if used >= limits.cutoff_len:
-            continue
-        used += kept_source + kept_target
-        pieces[turn] = (source[:kept_source], target[:kept_target], learn, kept_target == len(target))
-    walked = [pieces[turn] for turn in sorted(pieces)]
-    ids = _run([*[part for given, answer, _, _ in walked for part in (given, answer)], end])
-    labels = _labels(ids, walked, end, on_prompt=limits.train_on_prompt)
-    media = tuple([one for turn in sorted(pieces) for one in sights[turn].media])
-    if media:
-        labels[encoder.sees(ids)] = IGNORED
-    return Encoded(Example(ids, labels, media=media), lost, lost_learned)
-
-
-class _Sight(NamedTuple):
-    """The media of a turn, and how many tokens of its two sides must be kept for all of them to be whole."""
-
-    media: tuple[Media, ...] = ()
-    source: int = 0
-    target: int = 0
-
-
-def _sights(turns: Any, conversation: Conversation, encoder: Any) -> list[_Sight]:
-    waiting = list(shown_in(conversation))
-    if not waiting:
-        return [_Sight()] * len(turns)
-    sights = []
-    for sides in turns:
-        media: list[Media] = []
-        ends = []
-        for places in (np.flatnonzero(encoder.sees(side)) for side in sides):
-            seen = end = 0
-            while seen < len(places):
-                shown = waiting.pop(0)
-                media.append(shown.medium)
-                seen += sum(shown.times)
-                end = int(places[seen - 1]) + 1 + shown.after
-            ends.append(end)
-        sights.append(_Sight(tuple(media), *ends))
-    return sights
-
-
-def _labels(ids: TokenIds, walked: Sequence[_Kept], end: TokenIds, *, on_prompt: bool) -> TokenIds:
-    """The ids with what is not learned masked. `end` is learned behind an answer that is learned, in place of the first
-    token of the next question; behind the last one it stands itself."""
+    if not rows:
+        return []
+    parts: list[TokenIds] = []
+    masked: list[bool] = []
+    lengths: list[int] = []
+    for row in rows:
+        first = len(parts)
+        for given, answer, learn, _ in row.kept:
+            parts += (given, answer)
+            masked += (not on_prompt, not learn)
+        parts.append(end)
+        masked.append(bool(row.kept) and not row.kept[-1][2])
+        lengths.append(sum(map(len, parts[first:])))
+    ids = _run(parts)
     labels = ids.copy()
+    labels[np.repeat(masked, [*map(len, parts)])] = IGNORED
+    made, begin = [], 0
+    for row, length in zip(rows, lengths, strict=True):
+        mine, taught = ids[begin : begin + length], labels[begin : begin + length]
+        begin += length
+        if len(end) and not on_prompt:
+            _learn_ends(taught, row.kept, end)
+        if row.media:
+            taught[encoder.sees(mine)] = IGNORED
+        made.append(Encoded(Example(mine, taught, media=row.media), row.lost, row.lost_learned))
+    return made
+
+
+def _learn_ends(labels: TokenIds, kept: Sequence[Kept], end: TokenIds) -> None:
+    """The end of each answer that is learned and whole, at the first tokens of the next question."""
     begin, ends = 0, False
-    for given, answer, learn, whole in walked:
-        middle = begin + len(given)
-        if not on_prompt:
-            labels[begin:middle] = IGNORED
-            if ends and len(end):
-                opening = end[: len(given)]
-                labels[begin : begin + len(opening)] = opening
-        begin = middle + len(answer)
-        if not learn:
-            labels[middle:begin] = IGNORED
+    for given, answer, learn, whole in kept:
+        opening = end[: len(given)] if ends else end[:0]
+        labels[begin : begin + len(opening)] = opening
+        begin += len(given) + len(answer)
         ends = learn and whole
-    if walked and not walked[-1][2]:
-        labels[begin:] = IGNORED
-    return labels
 
 
 def _end(encoder: Any) -> TokenIds:
@@ -209,16 +154,6 @@ def _end(encoder: Any) -> TokenIds:
 def _masked(ids: TokenIds) -> TokenIds:
     """Labels for tokens that are given, not learned."""
     return np.full(len(ids), IGNORED, dtype=np.int32)
-
-
-def _learned(conversation: Conversation, limits: Limits) -> list[bool]:
-    """Whether each answer is learned: as its message says, or else the last one only where the history is masked."""
-    wishes = [message.learn for message in conversation.messages if message.role == "assistant"]
-    last = len(wishes) - 1
-    return [
-        bool(wish) if wish is not None else not limits.mask_history or place == last
-        for place, wish in enumerate(wishes)
-    ]
 
 
 def _asked(record: Chat | Preference) -> Conversation:
@@ -240,7 +175,7 @@ class _Answer(NamedTuple):
 
     source: TokenIds
     target: TokenIds
-    sight: _Sight
+    sight: Sight
 
 
 def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[_Answer]:
@@ -251,7 +186,7 @@ def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[_Answe
     ]
     end = _end(encoder)
     return [
-        _Answer(source, _run([target, end]), _sights([(source, target)], one, encoder)[0])
+        _Answer(source, _run([target, end]), sights_of([(source, target)], one, encoder)[0])
         for (source, target), one in zip(encoder.answers_batch(ended), ended, strict=True)
     ]
 
@@ -259,18 +194,13 @@ def _answers(conversations: Sequence[Conversation], encoder: Any) -> list[_Answe
 def _pair(better: _Answer, worse: _Answer, encoder: Any, limits: Limits) -> Encoded:
     source, good, bad = better.source, better.target, worse.target
     kept_source, kept_target = kept_lengths(len(source), max(len(good), len(bad)), limits.cutoff_len)
-    if any(_splits(one.sight, kept_source, kept_target) for one in (better, worse)):
+    if any(splits(one.sight, kept_source, kept_target) for one in (better, worse)):
         return _left_out(2 * len(source), len(good) + len(bad))
     prompt = source[:kept_source]
     segments = [(prompt, good[:kept_target]), (prompt, bad[:kept_target])]
     lost_learned = max(len(good) - kept_target, 0) + max(len(bad) - kept_target, 0)
     example = _seen(_joined(segments), [better, worse], encoder)
     return Encoded(example, 2 * (len(source) - kept_source) + lost_learned, lost_learned)
-
-
-def _splits(sight: _Sight, source: int, target: int) -> bool:
-    """Whether a medium would not be whole where so many tokens of the two sides are kept."""
-    return source < sight.source or target < sight.target
 
 
 def _left_out(source: int, target: int) -> Encoded:
@@ -295,7 +225,7 @@ def _two(first: _Answer, second: _Answer, encoder: Any, limits: Limits) -> Encod
         kept_source, kept_target = kept_lengths(len(source), len(target), limits.cutoff_len)
         if kept and kept_source < sight.source:
             kept_source, kept_target = sight.source, limits.cutoff_len - sight.source
-        if _splits(sight, kept_source, kept_target):
+        if splits(sight, kept_source, kept_target):
             return _left_out(len(first.source), len(first.target))
         kept.append((source[:kept_source], target[:kept_target]))
     lost_learned = len(first.target) - len(kept[0][1])

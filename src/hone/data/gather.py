@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hone.data.book import Entry
@@ -16,7 +17,8 @@ from hone.data.row import BadRow, Row, RowFault
 from hone.data.sources._values import as_text
 from hone.data.stage import Encoded, Limits, StageEncoding
 from hone.data.worth import as_wanted, digest, has_placeholder, nothing_to_learn, whole_text
-from hone.dialogue.records import Origin, Record
+from hone.dialogue.example import learned
+from hone.dialogue.records import Record
 from hone.errors import DataError
 
 CUT_AWAY = "nothing to learn is left within cutoff_len"
@@ -72,7 +74,7 @@ class Gatherer:
             bad.append(_bad(row, fault.code, fault.what))
             return None
 
-    @property
+    @cached_property
     def unseen(self) -> str:
         """Why media are not seen; empty where they are."""
         if not getattr(self.stage, "sees", False):
@@ -84,8 +86,7 @@ class Gatherer:
 
     def read(self, row: Row) -> Record:
         """The record as it stands in the row, whatever the stage wants. Raises RowFault."""
-        origin = Origin(self.entry.name, row.file, row.number)
-        return load_format(self.entry.format)(require_object(row.value), self.entry, origin)
+        return load_format(self.entry.format)(require_object(row.value), self.entry)
 
     def _sort(self, row: Row, record: Record, held: list[Any], dropped: dict[str, list[int]]) -> None:
         reason = "" if self.keep_all else nothing_to_learn(record, mask_history=self.limits.mask_history)
@@ -100,12 +101,14 @@ class Gatherer:
         encoded = self._encoded(held, bad)
         kept: list[tuple[Row, Record, Encoded]] = []
         overlong: list[BadRow] = []
-        for (row, record), made in zip(held, encoded, strict=True):
-            if made is not None and made.lost and self._minds_length:
+        good = [(row, record, made) for (row, record), made in zip(held, encoded, strict=True) if made is not None]
+        for one, taught in zip(good, learned([made.example for _, _, made in good]).tolist(), strict=True):
+            row, _, made = one
+            if made.lost and self._minds_length:
                 self._too_long(row, made, dropped, overlong)
-            elif made is not None and (self.keep_all or made.example.learned):
-                kept.append((row, record, made))
-            elif made is not None:
+            elif self.keep_all or taught:
+                kept.append(one)
+            else:
                 dropped.setdefault(CUT_AWAY, []).append(row.number)
         texts = [whole_text(record) for _, record, _ in kept]
         return Gathered(

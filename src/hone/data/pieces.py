@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hone.data.references import read, written
-from hone.dialogue.example import Example
+from hone.dialogue.example import Example, learned
 
 FILES = {
     "input_ids": "<i4",
@@ -60,7 +60,7 @@ class Pieces:
             offsets=ends_of([len(example.input_ids) for example in examples]),
             segments=np.array([length for example in examples for length in example.lengths], dtype=np.int32),
             segment_offsets=ends_of([len(example.lengths) for example in examples]),
-            learned=np.array([example.learned for example in examples], dtype=np.int32),
+            learned=learned(examples),
             rows=np.array(rows if len(rows) else range(1, count + 1), dtype=np.int64),
             digests=np.array(digests if len(digests) else [0] * count, dtype=np.uint64),
             media=np.frombuffer(b"".join(media), dtype=np.uint8),

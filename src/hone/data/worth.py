@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from hone.data.row import RowFault
@@ -37,23 +36,21 @@ def _refuse_media(record: Record, unseen: str) -> None:
         raise RowFault(f"the row has {PLURALS[medium.kind]}, {unseen}", "DATA-MEDIA")
 
 
-def media_of(record: Record) -> Iterator[Media]:
+def media_of(record: Record) -> list[Media]:
     """The pictures, videos and sounds of a record, in order."""
     if isinstance(record, Document):
-        return
+        return []
     conversation = record.prompt if isinstance(record, Preference) else record.conversation
     sides = (record.chosen, record.rejected) if isinstance(record, Preference) else ()
-    for message in (*conversation.messages, *sides):
-        for part in message.parts:
-            if isinstance(part, Media):
-                yield part
+    messages = (*conversation.messages, *sides)
+    return [part for message in messages for part in message.parts if isinstance(part, Media)]
 
 
 def _document(record: Chat) -> Document:
     messages = record.conversation.messages
     if len(messages) != 1 or messages[0].role != "user":
         raise RowFault('plain text is needed here: set `columns` to {"prompt": …} alone', "DATA-STAGE")
-    return Document(messages[0].text, record.origin)
+    return Document(messages[0].text)
 
 
 def nothing_to_learn(record: Record, *, mask_history: bool = False) -> str:
@@ -65,18 +62,34 @@ def nothing_to_learn(record: Record, *, mask_history: bool = False) -> str:
     messages = record.conversation.messages
     if not messages or messages[-1].role != "assistant":
         return "no answer"
-    answers = [message for message in messages if message.role == "assistant"]
-    taught = answers[-1:] if mask_history or isinstance(record, Feedback) else answers
-    return "" if any(_says(message) for message in taught if message.learn is not False) else "empty answer"
+    last_only = mask_history or isinstance(record, Feedback)
+    for message in reversed(messages):
+        if message.role == "assistant":
+            if message.learn is not False and _says(message):
+                return ""
+            if last_only:
+                break
+    return "empty answer"
 
 
 def _says(message: Message) -> bool:
-    return any(not isinstance(part, Text | Thought) or part.text.strip() for part in message.parts)
+    return any(
+        not isinstance(part, Text | Thought) or (part.text and not part.text.isspace()) for part in message.parts
+    )
 
 
 def whole_text(record: Record) -> str:
     """All that a record says, in one text that no other record has."""
-    return "\x1f".join([*_words(record), ""])
+    words: list[str] = []
+    if isinstance(record, Document):
+        words.append(record.text)
+    elif isinstance(record, Preference):
+        _add_spoken(words, record.prompt)
+        words += [repr(record.chosen.parts), repr(record.rejected.parts)]
+    else:
+        _add_spoken(words, record.conversation)
+        words.append(repr(record.good) if isinstance(record, Feedback) else "")
+    return "\x1f".join([*words, ""])
 
 
 def digest(text: str) -> int:
@@ -89,20 +102,9 @@ def has_placeholder(text: str) -> bool:
     return "{{" in text and any(mark in text for mark in PLACEHOLDERS)
 
 
-def _words(record: Record) -> Iterator[str]:
-    if isinstance(record, Document):
-        yield record.text
-    elif isinstance(record, Preference):
-        yield from _spoken(record.prompt)
-        yield from (repr(record.chosen.parts), repr(record.rejected.parts))
-    else:
-        yield from _spoken(record.conversation)
-        yield repr(record.good) if isinstance(record, Feedback) else ""
-
-
-def _spoken(conversation: Conversation) -> Iterator[str]:
+def _add_spoken(words: list[str], conversation: Conversation) -> None:
     for message in conversation.messages:
-        yield message.role
-        yield from (part.text if isinstance(part, Text) else repr(part) for part in message.parts)
+        words.append(message.role)
+        words += [part.text if isinstance(part, Text) else repr(part) for part in message.parts]
     if conversation.tools:
-        yield repr(conversation.tools)
+        words.append(repr(conversation.tools))

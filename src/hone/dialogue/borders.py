@@ -5,10 +5,10 @@ Sections repeat far more often than pieces (what the card writes is the same for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from hone.dialogue.slots import Piece, Run
+from hone.dialogue.slots import Piece, Run, joined
 from hone.dialogue.words import is_blank
 
 
@@ -26,16 +26,17 @@ class Borders:
 
     def sections(self, made: Piece) -> Iterator[str]:
         """The piece's text in parts that may be tokenised alone."""
-        if not made.runs:
-            return
-        section = made.runs[0].text
-        for before, after in pairwise(made.runs):
+        return map(joined, self.grouped(made.runs))
+
+    def grouped(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """The runs, none of them empty, in groups that may be tokenised alone."""
+        groups = [[run] for run in runs[:1]]
+        for before, after in pairwise(runs):
             if self._parts(before, after):
-                yield section
-                section = after.text
+                groups.append([after])
             else:
-                section += after.text
-        yield section
+                groups[-1].append(after)
+        return groups
 
     def _parts(self, before: Run, after: Run) -> bool:
         if before.own:

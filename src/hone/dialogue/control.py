@@ -67,6 +67,15 @@ class ControlTokens:
                 return False
         return True
 
+    def signals(self, text: str) -> bool:
+        """Whether a control token could begin in the text."""
+        return self._signal is not None and self._signal.search(text) is not None
+
+    def edges_are_safe(self, made: Piece) -> bool:
+        """Whether no control token could begin in what the card writes of the piece and end in a text beside it, or
+        the other way round."""
+        return len(made.runs) == 1 or all(self._edge_is_safe(run.text) for run in made.runs if run.own)
+
     def _edge_is_safe(self, text: str) -> bool:
         """Whether no control token could begin in the card's text and end in what follows, or the other way round."""
         safe = self._edges.get(text)

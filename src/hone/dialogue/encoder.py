@@ -14,6 +14,7 @@ from hone.dialogue.control import ControlTokens
 from hone.dialogue.derived import Derived
 from hone.dialogue.example import TokenIds
 from hone.dialogue.fix_tokenizer import fix_tokenizer as fix_tokenizer
+from hone.dialogue.forms import Forms, Section
 from hone.dialogue.message import Conversation
 from hone.dialogue.pretokens import Packed, packed
 from hone.dialogue.render import CardWriter
@@ -58,6 +59,10 @@ class Encoder:
         self.viewer: Viewer | None = None
         self.stop_ids = self._stops()
         self._known: dict[str, Packed] = {}
+        # Where thoughts or a program decide what is written, texts do not only stand in it.
+        plain = not isinstance(template, Derived) and template.thinking is None
+        self._turns = Forms(self._written, self.control, self._mark) if plain else None
+        self._answer = Forms(self._writer.answer, self.control, self._mark) if plain else None
 
     def seeing(self, viewer: Viewer) -> Encoder:
         """The same encoder, which also writes media as the tokens that a model sees in their place."""
@@ -80,9 +85,12 @@ class Encoder:
 
     def turns_batch(self, conversations: Sequence[Conversation], *, mask_history: bool = False) -> list[list[Sides]]:
         """`turns` of many conversations, as arrays: all their pieces are tokenised in one call."""
-        rendered = [self._writer.turns(one, mask_history=mask_history) for one in conversations]
-        ids = iter(self.ids_of([side for turns in rendered for turn in turns for side in turn]))
-        made = [[(next(ids), next(ids)) for _ in turns] for turns in rendered]
+        cut = [
+            (self._turns and self._turns.sides(one)) or self._cut(self._written(one, mask_history=mask_history))
+            for one in conversations
+        ]
+        ids = iter(self._ids([side for sides in cut for side in sides]))
+        made = [[(next(ids), next(ids)) for _ in sides[::2]] for sides in cut]
         return [
             repeated(turns, shown, self.sees) if (shown := shown_in(one)) else turns
             for turns, one in zip(made, conversations, strict=True)
@@ -95,9 +103,11 @@ class Encoder:
 
     def answers_batch(self, conversations: Sequence[Conversation]) -> list[Sides]:
         """`answer` of many conversations, as arrays."""
-        rendered = [self._writer.answer(one) for one in conversations]
-        ids = iter(self.ids_of([side for turn in rendered for side in turn]))
-        made = [(next(ids), next(ids)) for _ in rendered]
+        cut = [
+            (self._answer and self._answer.sides(one)) or self._cut(self._writer.answer(one)) for one in conversations
+        ]
+        ids = iter(self._ids([side for sides in cut for side in sides]))
+        made = [(next(ids), next(ids)) for _ in cut]
         return [
             repeated([sides], shown, self.sees)[0] if (shown := shown_in(one)) else sides
             for sides, one in zip(made, conversations, strict=True)
@@ -133,14 +143,22 @@ class Encoder:
 
     def ids_of(self, sides: Sequence[Sequence[Inked]]) -> list[TokenIds]:
         """The ids of each list of pieces; all that is not yet known is tokenised in one call."""
-        cut = [[part for made in side for part in self._parts(made)] for side in sides]
+        return self._ids(self._cut(sides))
+
+    def _written(self, conversation: Conversation, *, mask_history: bool = False) -> list[Sequence[Inked]]:
+        return [side for turn in self._writer.turns(conversation, mask_history=mask_history) for side in turn]
+
+    def _cut(self, sides: Sequence[Sequence[Inked]]) -> list[list[Section]]:
+        return [[part for made in side for part in self._parts(made)] for side in sides]
+
+    def _ids(self, cut: Sequence[Sequence[Section]]) -> list[TokenIds]:
         known = self._learned({part: None for parts in cut for part in parts if isinstance(part, str)})
         return [
             np.frombuffer(b"".join([known[part] if isinstance(part, str) else part for part in parts]), dtype=np.int32)
             for parts in cut
         ]
 
-    def _parts(self, made: Inked) -> Iterable[str | Packed]:
+    def _parts(self, made: Inked) -> Iterable[Section]:
         """Texts to be tokenised, each alone, and ids where a piece needs care."""
         if isinstance(made, Mark):
             return [packed(self._mark(made))]

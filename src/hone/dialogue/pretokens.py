@@ -49,7 +49,7 @@ class Pieces(dict[str, Packed]):
     def __init__(self, backend: Any, words: str) -> None:
         """`words`: the vocabulary, a line each."""
         super().__init__()
-        self._backend = backend
+        self._model = backend.model
         self._apart = _apart(words)
 
     def __missing__(self, piece: str) -> Packed:
@@ -57,8 +57,7 @@ class Pieces(dict[str, Packed]):
             letters = self._apart.findall(piece)
             if len(letters) > 1:
                 return b"".join([*map(self.__getitem__, letters)])
-        spelled = piece.encode().decode("latin-1").translate(_BYTES)
-        ids = packed([token.id for token in self._backend.model.tokenize(spelled)])
+        ids = packed([token.id for token in self._model.tokenize(_spelled(piece))])
         if len(piece) <= LONGEST:
             self[piece] = ids
         return ids
@@ -106,6 +105,13 @@ class Pretokens:
         cut = cut_of(self._backend, digits_apart=self.digits_apart)
         if cut is not None:
             self._cut, self._pieces = re.compile(cut), Pieces(self._backend, words)
+
+
+def _spelled(piece: str) -> str:
+    """The piece in the letters of a byte-level vocabulary."""
+    if piece.isascii() and piece.isprintable():
+        return piece.replace(" ", _BYTES[0x20])
+    return piece.encode().decode("latin-1").translate(_BYTES)
 
 
 def _apart(words: str) -> re.Pattern[str] | None:

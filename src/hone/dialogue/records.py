@@ -8,23 +8,10 @@ from hone.dialogue.message import Conversation, Message
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a record was read: the data set's name, the file, and the row (counted from 1) or line."""
-
-    dataset: str = ""
-    file: str = ""
-    row: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file or self.dataset}:{self.row}"
-
-
-@dataclass(frozen=True)
 class Chat:
     """A conversation to learn from (`sft`), or to continue."""
 
     conversation: Conversation
-    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -34,7 +21,6 @@ class Preference:
     prompt: Conversation
     chosen: Message
     rejected: Message
-    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,6 @@ class Feedback:
 
     conversation: Conversation
     good: bool
-    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,6 @@ class Document:
     """Plain text (`pt`)."""
 
     text: str
-    origin: Origin = Origin()
 
 
 Record = Chat | Preference | Feedback | Document

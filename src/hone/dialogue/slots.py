@@ -97,10 +97,12 @@ def fill(slot: Slot, content: tuple[Run, ...]) -> list[Inked]:
         if isinstance(part, Mark):
             filled.append(part)
             continue
-        runs = (own(part.before),) if part.after is None else (own(part.before), *content, own(part.after))
-        made = piece(runs)
-        if made.text:
-            filled.append(made)
+        runs = [own(part.before)] if part.before else []
+        if part.after is not None:
+            runs += [run for run in content if run.text]
+            runs += [own(part.after)] if part.after else []
+        if runs:
+            filled.append(Piece(joined(runs), tuple(runs)))
     return filled
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,11 @@ class Words:
     thought: tuple[str, str] = ("<think>\n", "\n</think>\n\n")
     call: tuple[str, str] = ("<tool_call>", "</tool_call>")
     results: str = "\n</tool_response>\n<tool_response>\n"
+
+    @cached_property
+    def opening(self) -> str:
+        """What a thought begins with, whatever white space is around it."""
+        return self.thought[0].strip()
 
 
 GENERIC = Words()

@@ -57,7 +57,7 @@ def read_tools(text: str) -> tuple[Mapping[str, Any], ...]:
 def read_text(text: str, *words: Words) -> tuple[Part, ...]:
     """Text and thoughts, in order. A thought that is opened and not closed stays text."""
     for pair in words or (GENERIC,):
-        if pair.thought[0].strip() not in text:
+        if pair.opening not in text:
             continue
         parts = _thoughts(text, pair.thought)
         if any(isinstance(part, Thought) for part in parts):

@@ -24,8 +24,8 @@ _LINES = re.compile(r"(?<=\S\n)(?=\S)").split
 """Not after an empty line: GPT-2's way sees whether the last of several line ends is followed by a letter."""
 _DOUBTFUL = "\u180e"
 """White space in some versions of Unicode, and none in others."""
-Line = tuple[str, list[str]]
-"""The first word of a line, and the others."""
+Line = list[str]
+"""Its words; white space other than a single space between two of them stays in them."""
 
 
 class Memory(dict[str, Packed]):
@@ -96,7 +96,7 @@ class Words:
         # A text is cut and looked up at once, while its words are in the processor's cache.
         for place, text in enumerate(texts):
             before = heads.misses + known.misses
-            lines = [(text, [])] if _DOUBTFUL in text else [_cut(line) for line in _lines(text)]
+            lines = _lines(text)
             made.append(self._joined(lines))
             if heads.misses + known.misses > before:
                 again.append((place, lines))
@@ -109,9 +109,12 @@ class Words:
         return made
 
     def _joined(self, lines: Sequence[Line]) -> Packed:
-        known = self._known.__getitem__
-        parts = [b"".join([self._heads[head], *map(known, words)]) for head, words in lines]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts: list[Packed] = []
+        for line in lines:
+            words = iter(line)
+            parts.append(self._heads[next(words)])
+            parts += map(self._known.__getitem__, words)
+        return b"".join(parts)
 
 
 def is_blank(letter: str) -> bool:
@@ -119,17 +122,20 @@ def is_blank(letter: str) -> bool:
     return letter.isspace() or letter == _DOUBTFUL
 
 
-def _lines(text: str) -> list[str]:
-    """The text in parts, cut behind single line ends."""
-    return _LINES(text) if "\n" in text else [text]
+def _lines(text: str) -> list[Line]:
+    """The words of a text, line by line: it is cut behind single line ends."""
+    words = text.split()
+    if " ".join(words) == text and words:
+        return [words] if _DOUBTFUL not in text else [[text]]
+    if _DOUBTFUL in text:
+        return [[text]]
+    return [_cut(line) for line in (_LINES(text) if "\n" in text else [text])]
 
 
 def _cut(line: str) -> Line:
-    """The words of a line; white space other than a single space between two words stays in them."""
     body = line.rstrip("\n")
     words = body.split()
     if " ".join(words) != body or not words:
-        words = _WORDS(line)
-    else:
-        words[-1] += line[len(body) :]
-    return words[0], words[1:]
+        return _WORDS(line)
+    words[-1] += line[len(body) :]
+    return words

@@ -11,13 +11,13 @@ from hone.data.book import OPEN_COLUMNS, Entry
 from hone.data.formats import load_format
 from hone.data.row import RowFault
 from hone.dialogue.message import Media
-from hone.dialogue.records import Chat, Feedback, Origin, Preference, Record
+from hone.dialogue.records import Chat, Feedback, Preference, Record
 
 OPEN = Entry("x", "file", "x.jsonl", columns=OPEN_COLUMNS, root=Path(), declared=False)
 
 
 def record(row: dict[str, Any]) -> Record:
-    return load_format(OPEN.format)(row, OPEN, Origin())
+    return load_format(OPEN.format)(row, OPEN)
 
 
 def said(row: dict[str, Any]) -> list[tuple[str, str]]:

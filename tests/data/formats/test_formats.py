@@ -10,7 +10,7 @@ from hone.data.book import Entry, look_up
 from hone.data.formats import load_format
 from hone.data.row import RowFault
 from hone.dialogue.message import Media, Message, Text, Thought, ToolCall
-from hone.dialogue.records import Chat, Origin, Record
+from hone.dialogue.records import Chat, Record
 from hone.errors import DataError
 
 
@@ -20,7 +20,7 @@ def entry(**content: Any) -> Entry:
 
 def record(row: dict[str, Any], **content: Any) -> Record:
     made = entry(**content)
-    return load_format(made.formatting)(row, made, Origin())
+    return load_format(made.formatting)(row, made)
 
 
 def messages(row: dict[str, Any], **content: Any) -> tuple[Message, ...]:

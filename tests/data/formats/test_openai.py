@@ -10,14 +10,14 @@ from hone.data.book import Entry, look_up
 from hone.data.formats import load_format
 from hone.data.row import RowFault
 from hone.dialogue.message import Media, Message, NextResult, Text, Thought, ToolCall
-from hone.dialogue.records import Chat, Origin
+from hone.dialogue.records import Chat
 
 OPENAI: Entry = look_up(["x"], {"x": {"file_name": "x.json", "formatting": "openai"}})[0]
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 
 
 def messages(*turns: dict[str, Any]) -> tuple[Message, ...]:
-    made = load_format("openai")({"messages": list(turns)}, OPENAI, Origin())
+    made = load_format("openai")({"messages": list(turns)}, OPENAI)
     assert isinstance(made, Chat)
     return made.conversation.messages
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from hone import registry
 from hone.data.book import Entry
-from hone.dialogue.records import Origin, Record
+from hone.dialogue.records import Record
 from hone.errors import DataError
 
-ToRecord = Callable[[Mapping[str, Any], Entry, Origin], Record]
+ToRecord = Callable[[Mapping[str, Any], Entry], Record]
 
 
+@cache
 def load_format(name: str) -> ToRecord:
     """The function that turns a row of this format into a record; it raises RowFault. DataError for an unknown name."""
     try:

@@ -10,10 +10,10 @@ from hone.data.book import Entry
 from hone.data.row import RowFault
 from hone.data.speech import said, system
 from hone.dialogue.message import Conversation, Message
-from hone.dialogue.records import Chat, Feedback, Origin, Preference, Record
+from hone.dialogue.records import Chat, Feedback, Preference, Record
 
 
-def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
+def record(row: Mapping[str, Any], entry: Entry) -> Record:
     """A Preference where the set is ranked, a Feedback where it has a true-or-false tag, else a Chat."""
     columns = entry.columns
     given = [*system(cells.text(row, columns.system)), *_history(row, entry), _question(row, entry)]
@@ -23,19 +23,19 @@ def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
     liked = row.get(columns.kto_tag) if columns.kto_tag else None
     if isinstance(liked, bool):
         messages = cells.place_media([*given, answer], found)
-        return Feedback(Conversation(tuple(messages), tools), liked, origin)
+        return Feedback(Conversation(tuple(messages), tools), liked)
     if entry.ranking and (pair := _pair(row, entry)):
-        return Preference(Conversation(tuple(cells.place_media(given, found)), tools), *pair, origin)
+        return Preference(Conversation(tuple(cells.place_media(given, found)), tools), *pair)
     answered = [answer] if columns.response is not None and row.get(columns.response) is not None else []
-    return Chat(Conversation(tuple(cells.place_media([*given, *answered], found)), tools), origin)
+    return Chat(Conversation(tuple(cells.place_media([*given, *answered], found)), tools))
 
 
 def _question(row: Mapping[str, Any], entry: Entry) -> Message:
-    columns = entry.columns
-    wanted = [key for key in (columns.prompt, columns.query) if key is not None]
-    if wanted and not [key for key in wanted if key in row]:
+    wanted = [key for key in (entry.columns.prompt, entry.columns.query) if key is not None]
+    asked = [words for key in wanted if (words := cells.text(row, key))]
+    if not asked and wanted and not [key for key in wanted if key in row]:
         raise cells.absent(row, wanted[0])
-    return said("user", "\n".join([words for key in wanted if (words := cells.text(row, key))]))
+    return said("user", "\n".join(asked))
 
 
 def _history(row: Mapping[str, Any], entry: Entry) -> list[Message]:

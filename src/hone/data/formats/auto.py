@@ -12,7 +12,7 @@ from hone.data.book import USUAL_TAGS, Columns, Entry
 from hone.data.formats import load_format
 from hone.data.formats.openai import OWN_TAGS
 from hone.data.row import RowFault
-from hone.dialogue.records import Origin, Record
+from hone.dialogue.records import Record
 
 Shape = tuple[tuple[str, str], ...]
 """Each key of a row with the kind of its value: text, list, bool, dict, none or another; a list with what it holds."""
@@ -29,13 +29,13 @@ LOOKED_FOR = (
 )
 
 
-def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
+def record(row: Mapping[str, Any], entry: Entry) -> Record:
     """The record of a row, whichever format it has. Raises RowFault where it has none that is known."""
     # Tables hold messages as a JSON text, or turned over: as the list that they are, they can be recognised.
     turned = {key: cells.messages(row, key) for key in MESSAGES if key in row and _is_turned(row[key])}
     row = {**row, **turned} if turned else row
     found = recognise(_shape(row), entry)
-    return load_format(found.formatting)(row, found, origin)
+    return load_format(found.formatting)(row, found)
 
 
 @lru_cache(maxsize=256)

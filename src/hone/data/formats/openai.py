@@ -13,7 +13,7 @@ from hone.data.book import USUAL_TAGS, Entry, Tags
 from hone.data.formats import sharegpt
 from hone.data.row import RowFault
 from hone.dialogue.message import Media, Message, Part, Text, Thought, ToolCall, one_message
-from hone.dialogue.records import Origin, Record
+from hone.dialogue.records import Record
 
 OWN_TAGS = Tags("role", "content", "user", "assistant", "tool", "function_call", "system")
 MEDIA: Mapping[str, Literal["image", "video", "audio"]] = {
@@ -24,7 +24,7 @@ MEDIA: Mapping[str, Literal["image", "video", "audio"]] = {
 TEXTS = ("text", "input_text", "output_text")
 
 
-def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
+def record(row: Mapping[str, Any], entry: Entry) -> Record:
     """The record of a row with OpenAI messages. Without `tags` the names are OpenAI's own."""
     if entry.tags == USUAL_TAGS:
         entry = replace(entry, tags=OWN_TAGS)
@@ -34,7 +34,7 @@ def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
     if key is None or key not in row:
         raise cells.absent(row, key or "messages")
     messages = read_messages(cells.messages(row, key), entry)
-    return sharegpt.from_messages(messages, row, entry, origin, read=_message)
+    return sharegpt.from_messages(messages, row, entry, read=_message)
 
 
 def read_messages(items: Sequence[Any], entry: Entry, *, first: int = 0) -> list[Message]:

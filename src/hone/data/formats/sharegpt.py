@@ -11,12 +11,12 @@ from hone.data.book import Entry
 from hone.data.row import RowFault
 from hone.data.speech import said, system
 from hone.dialogue.message import Conversation, Message, Text
-from hone.dialogue.records import Chat, Feedback, Origin, Preference, Record
+from hone.dialogue.records import Chat, Feedback, Preference, Record
 
 
-def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
+def record(row: Mapping[str, Any], entry: Entry) -> Record:
     """A Preference where the set is ranked, a Feedback where it has a true-or-false tag, else a Chat."""
-    return from_messages(_messages(row, entry), row, entry, origin)
+    return from_messages(_messages(row, entry), row, entry)
 
 
 ReadMessage = Callable[[Any, Entry, int], Message]
@@ -26,7 +26,6 @@ def from_messages(
     messages: list[Message],
     row: Mapping[str, Any],
     entry: Entry,
-    origin: Origin,
     *,
     read: ReadMessage | None = None,
 ) -> Record:
@@ -41,12 +40,12 @@ def from_messages(
     conversation = Conversation(tuple(messages), tools)
     liked = row.get(entry.columns.kto_tag) if entry.columns.kto_tag else None
     if isinstance(liked, bool):
-        return Feedback(conversation, liked, origin)
+        return Feedback(conversation, liked)
     if entry.ranking:
         sides = (entry.columns.chosen, entry.columns.rejected)
         pair = [_answer(row, side, entry, read or message) for side in sides]
-        return Preference(conversation, pair[0], pair[1], origin)
-    return Chat(conversation, origin)
+        return Preference(conversation, pair[0], pair[1])
+    return Chat(conversation)
 
 
 def check_order(messages: list[Message], *, answered: bool) -> None:

@@ -14,26 +14,26 @@ from hone.data.formats import openai, sharegpt
 from hone.data.row import RowFault
 from hone.data.speech import said, system
 from hone.dialogue.message import Conversation, Message
-from hone.dialogue.records import Chat, Feedback, Origin, Preference, Record
+from hone.dialogue.records import Chat, Feedback, Preference, Record
 
 _SPEAKERS = re.compile(r"\n\n(Human|Assistant):[ \t]?")
 
 
-def record(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Record:
+def record(row: Mapping[str, Any], entry: Entry) -> Record:
     """A Preference of `chosen` and `rejected`; of a `completion` a Feedback where it is tagged, else a Chat, of which
     the completion alone is learned."""
     if "chosen" in row and "rejected" in row:
-        return _preference(row, entry, origin)
+        return _preference(row, entry)
     asked = [_unlearned(message) for message in _prompt(row, entry)]
     answers = _messages(row.get("completion"), "completion", "assistant", entry)
     conversation = _conversation(row, entry, [*asked, *answers], answered=bool(answers))
     liked = row.get(entry.columns.kto_tag) if entry.columns.kto_tag else None
     if isinstance(liked, bool):
-        return Feedback(conversation, liked, origin)
-    return Chat(conversation, origin)
+        return Feedback(conversation, liked)
+    return Chat(conversation)
 
 
-def _preference(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Preference:
+def _preference(row: Mapping[str, Any], entry: Entry) -> Preference:
     better = _side(row, "chosen", entry)
     worse = _side(row, "rejected", entry)
     prompt = _prompt(row, entry) if entry.columns.prompt else []
@@ -48,7 +48,7 @@ def _preference(row: Mapping[str, Any], entry: Entry, origin: Origin) -> Prefere
     for key, side in (("chosen", better), ("rejected", worse)):
         if len(side) != 1 or side[0].role != "assistant":
             raise RowFault(f"`{key}` is not one answer to the same conversation as the other", "DATA-ROLES")
-    return Preference(_conversation(row, entry, prompt, answered=False), better[0], worse[0], origin)
+    return Preference(_conversation(row, entry, prompt, answered=False), better[0], worse[0])
 
 
 def _side(row: Mapping[str, Any], key: str, entry: Entry) -> list[Message]:

@@ -14,6 +14,7 @@ from hone.data.sources._open import opened
 from hone.data.sources._values import Broken, decode
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_TO_NEXT = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 _NEXT_ROW = re.compile(r"[}\]\"\w][ \t\r\n]*,?[ \t\r\n]*(?=\{)")
 
 SPACES = 64
@@ -32,6 +33,7 @@ class _List:
 
     def __init__(self, file: Path, stream: BinaryIO, seen: Seen) -> None:
         self.file = file
+        self.name = str(file)
         self.stream = stream
         self.seen = seen
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
@@ -71,13 +73,15 @@ class _List:
         line = self.line
         try:
             value, end = self._decoded()
-            self._expect_separator(end)
+            next_row = _TO_NEXT.match(self.text, end)
+            if next_row is None:
+                self._expect_separator(end)
         except Broken as fault:
             return self._skip_broken(fault)
-        self.position = end
+        self.position = end if next_row is None else next_row.end()
         if isinstance(value, dict):
             self.keys.update(value)
-        return Row(str(self.file), self.number, line, value)
+        return Row(self.name, self.number, line, value)
 
     def _decoded(self) -> tuple[Any, int]:
         while True:
@@ -129,7 +133,7 @@ class _List:
         column = position - newline if newline >= 0 else self.column + position
         line = self.line + self.text.count("\n", self.counted, position)
         text = text.rstrip().rstrip(",").rstrip()
-        return BadRow(str(self.file), max(self.number, 1), line, column, "DATA-JSON", what, text)
+        return BadRow(self.name, max(self.number, 1), line, column, "DATA-JSON", what, text)
 
     def _here(self) -> str:
         return self.text[self.position : self.position + 1]
