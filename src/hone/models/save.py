@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,19 @@ def _write(model: Any, place: Path, shard_gigabytes: int) -> None:
 
 
 def _write_model(model: Any, place: Path, shard_gigabytes: int) -> None:
-    from peft import PeftModel
-
-    if isinstance(model, PeftModel):
+    if _is_adapted(model):
         # Without its guess about embeddings, for which it would ask the network.
         model.save_pretrained(place, save_embedding_layers=False)
         (place / "README.md").unlink(missing_ok=True)  # ours says more
         _sort_targets(place / "adapter_config.json")
     else:
         model.save_pretrained(place, max_shard_size=f"{shard_gigabytes}GB")
+
+
+def _is_adapted(model: Any) -> bool:
+    """Whether it is PEFT's; where that was never brought in, nothing is."""
+    peft = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def _sort_targets(path: Path) -> None:

@@ -77,15 +77,16 @@ class Rules:
     softcap: float | None = None
 
 
-def blocks(layout: Layout, window: int | None) -> Iterator[Block]:
-    """The pieces of work of a flattened row. Raises ValueError for segments that continue others inside a window."""
+def blocks(layout: Layout, window: int | None, size: int = BLOCK) -> Iterator[Block]:
+    """The pieces of work of a flattened row, `size` queries at most each. Raises ValueError for segments that continue
+    others inside a window."""
     if layout.continues and window is not None:
         raise ValueError("a window does not reach across segments")
     for segment, (begin, end) in enumerate(itertools.pairwise(layout.borders)):
         before = layout.before(segment)
-        for start in range(begin, end, BLOCK):
+        for start in range(begin, end, size):
             first = begin if window is None else max(begin, start - window + 1)
-            yield Block(start, min(start + BLOCK, end), first, before)
+            yield Block(start, min(start + size, end), first, before)
 
 
 class SegmentAttention(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Building `rows.c` once for this machine: in the background, kept in the cache, and never a reason to stop."""
+"""Building the machine code once for this machine: in the background, kept in the cache, never a reason to stop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def begin() -> None:
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The functions of `rows.c`, built now if need be; None, with one line in the log, where that cannot be."""
+    """Their functions, built now if need be; None, with one line in the log, where that cannot be."""
     try:
         target = _target()
         if target is None:
@@ -64,13 +64,20 @@ def _target() -> Path | None:
 
     from hone.rundir import cache_root
 
-    told = (_source().read_text(encoding="utf-8"), " ".join(FLAGS), _program(), torch.__version__, _processor())
+    told = (
+        *(source.read_text(encoding="utf-8") for source in _sources()),
+        " ".join(FLAGS),
+        _program(),
+        torch.__version__,
+        _processor(),
+    )
     key = hashlib.sha256("\0".join(map(str, told)).encode()).hexdigest()[:20]
     return cache_root() / "native" / f"rows-{key}.so"
 
 
-def _source() -> Path:
-    return Path(__file__).with_name("rows.c")
+def _sources() -> tuple[Path, Path]:
+    """What is compiled, and what that reads."""
+    return Path(__file__).with_name("attention.c"), Path(__file__).with_name("rows.c")
 
 
 def _program() -> str | None:
@@ -102,7 +109,7 @@ def _compiler(target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     words = [
         str(_program()),
         *FLAGS,
-        str(_source()),
+        str(_sources()[0]),
         "-o",
         str(half),
         "-nodefaultlibs",

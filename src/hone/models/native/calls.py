@@ -1,4 +1,4 @@
-"""The functions of `rows.c` on tensors: each checks its arguments, makes its result and says what it holds."""
+"""The functions of machine code on tensors: each checks its arguments, makes its result and says what it holds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _proven(dtype: torch.dtype) -> bool:
 
 
 def call(name: str, dtype: torch.dtype, *given: Tensor | int | float) -> None:
-    """Run one function of `rows.c`; tensors must be dense. The number of threads is added."""
+    """Run one function of `rows.c` or `attention.c`; tensors must be dense. The number of threads is added."""
     function = _functions.get((name, dtype)) or _find(name, dtype)
     words: list[Any] = []
     for value in given:

@@ -207,37 +207,39 @@ void FN(gather)(const NUMBER *slope, const NUMBER *attended, const int32_t *begi
         }
 }
 
-/* in place: scores [rows, keys] → softmax of scale * scores over the keys a row may see, zero elsewhere. Row r is query
-   r % count, which stands at key `offset` + r % count and sees the last `window` keys up to there */
-void FN(weigh)(NUMBER *scores, long rows, long count, long keys, long offset, long window, float scale, int threads) {
-    ROWS for (long r = 0; r < rows; r++) {
-        NUMBER *row = scores + r * keys;
-        long stop = offset + r % count + 1, start = stop > window ? stop - window : 0;
-        float most = -INFINITY, total = 0.0f, kept[keys];
+/* in place: one row of scores → softmax of scale * scores over the last `window` keys before `stop`, zero elsewhere */
+static inline void FN(weigh_row)(NUMBER *row, long stop, long keys, long window, float scale) {
+    long start = stop > window ? stop - window : 0;
+    float most = -INFINITY, total = 0.0f, kept[keys];
 #pragma omp simd reduction(max : most)
-        for (long i = start; i < stop; i++) {
-            float score = WIDE(row[i]) * scale;
-            kept[i] = score;
-            most = score > most ? score : most;
-        }
-#pragma omp simd reduction(+ : total)
-        for (long i = start; i < stop; i++) total += kept[i] = exponential(kept[i] - most);
-        total = 1.0f / total;
-        for (long i = 0; i < start; i++) row[i] = 0;
-        LANES for (long i = start; i < stop; i++) row[i] = NARROW(kept[i] * total);
-        for (long i = stop; i < keys; i++) row[i] = 0;
+    for (long i = start; i < stop; i++) {
+        float score = WIDE(row[i]) * scale;
+        kept[i] = score;
+        most = score > most ? score : most;
     }
+#pragma omp simd reduction(+ : total)
+    for (long i = start; i < stop; i++) total += kept[i] = exponential(kept[i] - most);
+    total = 1.0f / total;
+    for (long i = 0; i < start; i++) row[i] = 0;
+    LANES for (long i = start; i < stop; i++) row[i] = NARROW(kept[i] * total);
+    for (long i = stop; i < keys; i++) row[i] = 0;
 }
 
-/* in place: from the slope at the weights [rows, keys] to that at the raw scores */
+/* in place, for one row: from the slope at the weights to that at the raw scores */
+static inline void FN(unweigh_row)(NUMBER *row, const NUMBER *weight, float dot, long keys, float scale) {
+    LANES for (long i = 0; i < keys; i++) row[i] = NARROW((WIDE(row[i]) - dot) * WIDE(weight[i]) * scale);
+}
+
+/* `weigh_row` for [rows, keys]. Row r is query r % count, which stands at key `offset` + r % count */
+void FN(weigh)(NUMBER *scores, long rows, long count, long keys, long offset, long window, float scale, int threads) {
+    ROWS for (long r = 0; r < rows; r++)
+        FN(weigh_row)(scores + r * keys, offset + r % count + 1, keys, window, scale);
+}
+
+/* `unweigh_row` for [rows, keys] */
 void FN(unweigh)(NUMBER *slope, const NUMBER *weights, const float *dots, long rows, long keys, float scale,
                  int threads) {
-    ROWS for (long r = 0; r < rows; r++) {
-        NUMBER *row = slope + r * keys;
-        const NUMBER *weight = weights + r * keys;
-        float dot = dots[r];
-        LANES for (long i = 0; i < keys; i++) row[i] = NARROW((WIDE(row[i]) - dot) * WIDE(weight[i]) * scale);
-    }
+    ROWS for (long r = 0; r < rows; r++) FN(unweigh_row)(slope + r * keys, weights + r * keys, dots[r], keys, scale);
 }
 
 /* in place: logits [rows, V] → the slope of each row's cross-entropy at them; `losses` [rows] in nats */

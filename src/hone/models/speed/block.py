@@ -161,7 +161,7 @@ def _attention_backward(slope: Tensor, kept: Kept, block: Block, positions: Posi
     """From the slope at the attended values [T, heads * D] to that at the fused queries, keys and values."""
     shape = block.shape
     if _in_machine_code(slope, block, positions):
-        cut, sizes = _cut(block, positions)
+        cut, sizes = _cut(slope, block, positions)
         tables = (positions.cosine, positions.sine)
         return segments.attend_backward(slope, kept.heads, kept.attended, tables, cut, sizes, shape.rules)
     slope_fused = torch.empty_like(kept.heads)
@@ -176,7 +176,7 @@ def _attention(fused: Tensor, block: Block, positions: Positions) -> tuple[Tenso
     """From fused queries, keys and values [T, ...]: these as they are kept, before their norm, and the attended values
     [T, heads * D]."""
     if _in_machine_code(fused, block, positions):
-        cut, sizes = _cut(block, positions)
+        cut, sizes = _cut(fused, block, positions)
         heads = segments.split(fused, positions.cosine, positions.sine, cut, sizes)
         return heads, None, segments.attend(heads, cut, sizes, block.shape.rules)
     heads, raw = _placed(fused, block, positions)
@@ -191,11 +191,10 @@ def _in_machine_code(like: Tensor, block: Block, positions: Positions) -> bool:
     return plain and whole and positions.layout.longest <= segments.LONGEST and calls.available(like)
 
 
-def _cut(block: Block, positions: Positions) -> tuple[segments.Plan, segments.Sizes]:
+def _cut(like: Tensor, block: Block, positions: Positions) -> tuple[segments.Plan, segments.Sizes]:
     shape = block.shape
-    return segments.plan(positions.layout, shape.rules.window), segments.Sizes(
-        shape.heads, shape.key_heads, shape.width
-    )
+    cut = segments.plan(positions.layout, shape.rules.window, like.dtype)
+    return cut, segments.Sizes(shape.heads, shape.key_heads, shape.width)
 
 
 def _norm(states: Tensor, norm: Norm) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -44,15 +45,13 @@ def attach(
 @contextmanager
 def _without_bitsandbytes() -> Iterator[None]:
     """PEFT imports it (seconds: it has torch's compiler brought in) for each layer that might be one of its own."""
-    from peft import import_utils
-
-    answers = (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available)
     try:
         with absent("bitsandbytes"):
             yield
     finally:
-        for answer in answers:
-            getattr(answer, "cache_clear", int)()
+        asked = sys.modules.get("peft.import_utils")  # not there where nothing is tuned
+        for answer in ("is_bnb_available", "is_bnb_4bit_available"):
+            getattr(getattr(asked, answer, None), "cache_clear", int)()
 
 
 def raise_precision(model: Any, *, pure_bf16: bool = False) -> None:
