@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 
 from hone.imports.absent import absent
 from hone.imports.asleep import alone, let_torch_sleep
-from hone.imports.hooks import during_import
+from hone.imports.hooks import Surroundings, during_import
 from hone.imports.structure import READER, keep_structures
+
+SHARDING = "accelerate.utils.other"
 
 
 def lighten() -> None:
@@ -17,7 +20,8 @@ def lighten() -> None:
     runs use: the compiler, tensors in shards, bitsandbytes. Costs nothing until they are imported."""
     keep_structures()
     during_import("torch", _falls_asleep)
-    during_import(READER, _unsharded)
+    during_import(READER, _unsharded(READER))
+    during_import(SHARDING, _unsharded(SHARDING))
     during_import("peft", _without_bitsandbytes)
 
 
@@ -27,12 +31,17 @@ def _falls_asleep() -> Iterator[None]:
     let_torch_sleep()
 
 
-@contextmanager
-def _unsharded() -> Iterator[None]:
-    """A process that is alone holds no tensor in shards, and transformers need not import what makes them."""
-    yield
-    if alone():
-        sys.modules[READER].is_torch_distributed_available = lambda: False  # type: ignore[attr-defined]
+@cache
+def _unsharded(name: str) -> Surroundings:
+    """A process that is alone holds no tensor in shards, and the library need not import what makes them."""
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        yield
+        if alone():
+            sys.modules[name].is_torch_distributed_available = lambda: False  # type: ignore[attr-defined]
+
+    return told
 
 
 def _without_bitsandbytes() -> AbstractContextManager[None]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hone.imports import absent, alone, keep_structures, let_torch_sleep
+from hone.imports import lighten
 
-keep_structures()
-let_torch_sleep()
+lighten()
 
-import accelerate.utils.other  # noqa: E402  after what they will be given
-import transformers.utils  # noqa: E402
+import transformers.utils  # noqa: E402  after what it will be given
 from transformers.utils import import_utils  # noqa: E402
 
 
@@ -28,15 +26,7 @@ def _without_datasets() -> Iterator[None]:
             module.is_datasets_available = answer
 
 
-def _without_sharding() -> None:
-    """A process that is alone holds no tensor in shards, and the library need not import what makes them."""
-    if alone():
-        for module in (import_utils, transformers.utils, accelerate.utils.other):
-            module.is_torch_distributed_available = lambda: False
-
-
-_without_sharding()
-with _without_datasets(), absent("bitsandbytes"):  # PEFT imports it to know its classes
+with _without_datasets():
     from transformers.trainer import Trainer
     from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerState
     from transformers.trainer_utils import EvalLoopOutput, TrainOutput, set_seed
