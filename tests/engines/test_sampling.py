@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -69,3 +72,31 @@ def test_penalties_count_what_was_answered_and_a_bias_counts_always() -> None:
     logits = torch.tensor([2.0, 1.5, 0.0, -0.3])
     # 0 at 1.9; said once 1.1; token 1 at 1.5, said once 0.7; token 3 at 1.15, said once 0.35; token 0 at 1.1 again
     assert [sampler(logits) for _ in range(4)] == [0, 1, 3, 0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_taking_a_request_on_starts_no_threads_that_compute() -> None:
+    """OpenMP's threads of a thread that does not run the model would make every step of the one that does wait."""
+    settings = Settings(repetition_penalty=1.1, presence_penalty=0.5, frequency_penalty=0.5, logit_bias=((3, -100.0),))
+    started: list[set[str]] = []
+
+    def threads() -> set[str]:
+        return {task.name for task in Path("/proc/self/task").iterdir()}
+
+    def take_on() -> None:
+        began = threads()
+        sampler = Sampler(settings, [1, 2], 10**6, torch.device("cpu"))
+        started.append(threads() - began)
+        sampler(torch.zeros(10**6))
+        started.append(threads() - began)
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        thread = threading.Thread(target=take_on)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(usual)
+    assert started[0] == set()
+    assert started[1], "where the sampler does compute, threads are started: what was counted means something"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,7 +15,12 @@ from hone.errors import NumericError
 
 
 class Sampler:
-    """Draws the tokens of one sequence; it has its own random numbers, so its neighbours do not change them."""
+    """Draws the tokens of one sequence; it has its own random numbers, so its neighbours do not change them.
+
+    It is made where a request is taken on, and computes nothing there: its tensors come into being with the first token
+    in the thread that runs the model. Another one would get a team of OpenMP's for them, which slows every step
+    (`hone.engines.threads`).
+    """
 
     def __init__(
         self,
@@ -25,20 +31,35 @@ class Sampler:
         guide: Guide | None = None,
     ) -> None:
         self.settings, self.guide = settings, guide
+        self._prompt, self._vocabulary, self._device = prompt, vocabulary, device
         self.random = torch.Generator(device)
         self.random.manual_seed(settings.seed) if settings.seed is not None else self.random.seed()
-        self.seen: Tensor | None = None
-        if settings.repetition_penalty != 1.0:
-            self.seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-            self.seen[list(prompt)] = True
-        self.said: Tensor | None = None
-        if settings.presence_penalty or settings.frequency_penalty:
-            self.said = torch.zeros(vocabulary, device=device)
-        self.bias: Tensor | None = None
-        if settings.logit_bias:
-            self.bias = torch.zeros(vocabulary, device=device)
-            for token, value in settings.logit_bias:
-                self.bias[token] = value
+
+    @cached_property
+    def seen(self) -> Tensor | None:
+        """[vocabulary]: the tokens that were asked or answered; None where that plays no part."""
+        if self.settings.repetition_penalty == 1.0:
+            return None
+        seen = torch.zeros(self._vocabulary, dtype=torch.bool, device=self._device)
+        seen[list(self._prompt)] = True
+        return seen
+
+    @cached_property
+    def said(self) -> Tensor | None:
+        """[vocabulary]: how often each token was answered; None where that plays no part."""
+        if not (self.settings.presence_penalty or self.settings.frequency_penalty):
+            return None
+        return torch.zeros(self._vocabulary, device=self._device)
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """[vocabulary]: what the request itself adds to the logits; None for nothing."""
+        if not self.settings.logit_bias:
+            return None
+        bias = torch.zeros(self._vocabulary, device=self._device)
+        for token, value in self.settings.logit_bias:
+            bias[token] = value
+        return bias
 
     def __call__(self, logits: Tensor) -> int:
         """The next id, from logits of shape [vocabulary]. Raises NumericError when they are not numbers."""

@@ -17,6 +17,7 @@ from hone.engines.llamacpp.model import MOST_SEQUENCES, LlamaContext, LlamaModel
 from hone.engines.llamacpp.sequences import Sequences
 from hone.engines.memory import free_memory
 from hone.engines.scheduler import Scheduler
+from hone.engines.threads import give_back_threads
 from hone.log import say, warn
 
 SPARE = 8
@@ -72,6 +73,7 @@ class LlamaEngine(BoardEngine):
         self.board = LlamaBoard(context, sequences)
         scheduler = Scheduler(self.board, Room(context.cells), slots=at_once, queue=queue + slots - at_once)
         super().__init__(scheduler, tokenizer, model.vocabulary, torch.device("cpu"))
+        give_back_threads()
 
     @property
     def context(self) -> int:

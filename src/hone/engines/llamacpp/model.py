@@ -115,6 +115,7 @@ class LlamaContext:
         self._owners, self._wanted = np.zeros(BATCH, np.int32), np.zeros(BATCH, np.int8)
         self._ones = np.ones(BATCH, np.int32)
         self._pointers = self._owners.ctypes.data + 4 * np.arange(BATCH, dtype=np.uintp)
+        self._batch = self._over_arrays()
 
     def read(
         self, ids: Sequence[int], places: Sequence[int], sequences: Sequence[int], wanted: Sequence[bool]
@@ -126,8 +127,9 @@ class LlamaContext:
         count = len(ids)
         self._ids[:count], self._places[:count] = ids, places
         self._owners[:count], self._wanted[:count] = sequences, wanted
+        self._batch.n_tokens = count
         complaints.clear()
-        code = self.library.llama_decode(self.pointer, self._batch(count))
+        code = self.library.llama_decode(self.pointer, self._batch)
         if code:
             what = f"llama.cpp could not go on, it says {code}{complaint()}"
             raise MachineError.one("LLAMACPP-STEP", what, str(self.model.path))
@@ -150,9 +152,9 @@ class LlamaContext:
         """Forget everything."""
         self.library.llama_memory_clear(self.memory, True)
 
-    def _batch(self, count: int) -> Any:
+    def _over_arrays(self) -> Any:
+        """llama.cpp's batch, whose tokens are those of the arrays kept here."""
         batch, library = self.library.llama_batch(), self.library
-        batch.n_tokens = count
         for field, array in (
             ("token", self._ids),
             ("pos", self._places),
