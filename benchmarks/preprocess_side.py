@@ -23,7 +23,7 @@ def main() -> None:
     made = {"hone": hone, "llamafactory": llamafactory}[who](model, Path(folder), int(workers))
     examples = made.pop("examples")
     if compare == "ids":
-        made["ids"] = _hash(examples)
+        made["ids"] = hash_of(examples)
     print(json.dumps(made))
 
 
@@ -59,9 +59,9 @@ def hone(model: str, folder: Path, workers: int) -> dict[str, Any]:
     fix_tokenizer(tokenizer, template)
     assert isinstance(recipe.finetuning, FinetuningSection)
     stage, encoder = Stage(recipe.finetuning), Encoder(template, tokenizer)
-    before, worked, start = _memory(), _processor(), time.perf_counter()
+    before, worked, start = _memory(), processor_seconds(), time.perf_counter()
     prepared = prepare(recipe.data, stage, encoder, seed=1, cache_dir=folder / "cache")
-    seconds, worked = time.perf_counter() - start, _processor() - worked
+    seconds, worked = time.perf_counter() - start, processor_seconds() - worked
     assert prepared.train is not None
     numbers = ((one.input_ids, one.labels) for one in prepared.train)
     return {
@@ -86,9 +86,9 @@ def llamafactory(model: str, folder: Path, workers: int) -> dict[str, Any]:
     model_args, data_args, training_args, *_ = get_train_args({**words, **places, **rest})
     loaded = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(loaded["tokenizer"], data_args)
-    before, worked, start = _memory(), _processor(), time.perf_counter()
+    before, worked, start = _memory(), processor_seconds(), time.perf_counter()
     prepared = get_dataset(template, model_args, data_args, training_args, stage="sft", **loaded)["train_dataset"]
-    seconds, worked = time.perf_counter() - start, _processor() - worked
+    seconds, worked = time.perf_counter() - start, processor_seconds() - worked
     numbers = ((one["input_ids"], one["labels"]) for one in prepared)
     return {
         "seconds": seconds,
@@ -100,7 +100,7 @@ def llamafactory(model: str, folder: Path, workers: int) -> dict[str, Any]:
     }
 
 
-def _processor() -> float:
+def processor_seconds() -> float:
     """Seconds of processor time, of this process and of its workers that have ended."""
     mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
@@ -115,7 +115,7 @@ def _peaks() -> dict[str, float]:
     return {"peak": _memory(), "worker_peak": children}
 
 
-def _hash(examples: Iterable[tuple[Any, Any]]) -> str:
+def hash_of(examples: Iterable[tuple[Any, Any]]) -> str:
     import numpy as np
 
     whole = hashlib.sha256()
