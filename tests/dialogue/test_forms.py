@@ -21,28 +21,37 @@ PLAIN = talk(system("be short"), user("a question"), answer("an answer"), user("
 
 
 @pytest.mark.parametrize("name", template_names())
-@given(said=st.lists(st.one_of(conversations(plain_texts, thoughts=False), conversations(texts)), max_size=4))
-@settings(max_examples=8, deadline=None)
+@given(
+    said=st.lists(st.one_of(conversations(plain_texts, thoughts=False), conversations(texts)), max_size=4),
+    thinks=st.sampled_from([True, False, None]),
+    masked=st.booleans(),
+)
+@settings(max_examples=12, deadline=None)
 def test_ids_are_those_of_the_rendered_conversation(
-    bordered_tokenizer: Any, name: str, said: list[Conversation]
+    bordered_tokenizer: Any, name: str, said: list[Conversation], thinks: bool | None, masked: bool
 ) -> None:
     template = load_template(name)
+    if template.thinking is not None:
+        template = template.with_options(enable_thinking=thinks)
     encoder = Encoder(template, bordered_tokenizer)
     assert encoder.control.borders is not None
     for one in (*said, *said):
         try:
-            turns = encoder.turns_batch([one])[0]
+            turns = encoder.turns_batch([one], mask_history=masked)[0]
             sides = [encoder.answers_batch([one])[0]]
         except ModelError as fault:
             assert fault.faults[0].code == "TEMPLATE-TOKEN"
             return
-        for made, rendered in ((turns, render_turns(template, one)), (sides, [render_answer(template, one)])):
+        for made, rendered in (
+            (turns, render_turns(template, one, mask_history=masked)),
+            (sides, [render_answer(template, one)]),
+        ):
             expected = encoder.ids_of([side for turn in rendered for side in turn])
             assert [side.tolist() for turn in made for side in turn] == [side.tolist() for side in expected]
 
 
 def forms(tokenizer: Any, name: str = "chatml") -> Any:
-    return Encoder(load_template(name), tokenizer)._turns
+    return Encoder(load_template(name), tokenizer)._turns[False]
 
 
 def test_plain_conversations_have_a_form_and_share_it(bordered_tokenizer: Any) -> None:
@@ -74,8 +83,10 @@ def test_results_have_their_own_form(bordered_tokenizer: Any) -> None:
     assert asked != told
 
 
-def test_families_that_think_have_none(bordered_tokenizer: Any) -> None:
-    assert forms(bordered_tokenizer, "qwen3") is None
+def test_families_that_think_have_forms_of_texts_without_their_words(bordered_tokenizer: Any) -> None:
+    made = forms(bordered_tokenizer, "kimi_vl")
+    assert made.sides(talk(user("x"), answer("y"))) is not None
+    assert made.sides(talk(user("x"), answer("y ◁/think▷ z"))) is None
 
 
 def test_roles_out_of_order_are_the_same_fault(bordered_tokenizer: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,10 +60,13 @@ class Encoder:
         self.viewer: Viewer | None = None
         self.stop_ids = self._stops()
         self._known: dict[str, Packed] = {}
-        # Where thoughts or a program decide what is written, texts do not only stand in it.
-        plain = not isinstance(template, Derived) and template.thinking is None
-        self._turns = Forms(self._written, self.control, self._mark) if plain else None
-        self._answer = Forms(self._writer.answer, self.control, self._mark) if plain else None
+        self._turns: Mapping[bool, Forms] = {}
+        self._answer: Forms | None = None
+        if not isinstance(template, Derived):  # of which a program decides what is written
+            marks = [word.strip() for word in template.words.thought] if template.thinking else []
+            what = (self.control, self._mark, marks)
+            self._turns = {one: Forms(partial(self._written, mask_history=one), *what) for one in (True, False)}
+            self._answer = Forms(self._writer.answer, *what)
 
     def seeing(self, viewer: Viewer) -> Encoder:
         """The same encoder, which also writes media as the tokens that a model sees in their place."""
@@ -85,8 +89,9 @@ class Encoder:
 
     def turns_batch(self, conversations: Sequence[Conversation], *, mask_history: bool = False) -> list[list[Sides]]:
         """`turns` of many conversations, as arrays: all their pieces are tokenised in one call."""
+        forms = self._turns.get(mask_history)
         cut = [
-            (self._turns and self._turns.sides(one)) or self._cut(self._written(one, mask_history=mask_history))
+            (forms and forms.sides(one)) or self._cut(self._written(one, mask_history=mask_history))
             for one in conversations
         ]
         ids = iter(self._ids([side for sides in cut for side in sides]))

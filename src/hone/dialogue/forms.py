@@ -30,9 +30,13 @@ Form = tuple[tuple[Packed | int | _Mixed, ...], ...]
 class Forms:
     """The forms of one card with one tokenizer, of the kind that `write` gives."""
 
-    def __init__(self, write: Write, control: ControlTokens, ids_of: Callable[[Mark], list[int]]) -> None:
-        """`ids_of`: what a mark stands for. The card must write texts as they are, whatever they say."""
+    def __init__(
+        self, write: Write, control: ControlTokens, ids_of: Callable[[Mark], list[int]], apart: Sequence[str] = ()
+    ) -> None:
+        """`ids_of`: what a mark stands for. The card must write texts as they are, whatever they say, save those in
+        which one of the words `apart` stands."""
         self._write = write
+        self._apart = tuple(apart)
         self._control = control
         self._ids_of = ids_of
         self._known: dict[tuple[str, ...], Form | None] = {}
@@ -52,20 +56,21 @@ class Forms:
         return None if form is None else [[_filled(section, texts) for section in side] for side in form]
 
     def _texts(self, conversation: Conversation) -> list[str]:
-        """What each message says, if it is one text that could neither be nor begin a control token, and does not
-        begin with white space, before which a piece may not be cut; else nothing."""
+        """What each message says, if it is one text that only stands where it is put; else nothing."""
         texts = []
         for message in conversation.messages:
             part = message.parts[0] if len(message.parts) == 1 else None
-            if (
-                not isinstance(part, Text)
-                or not part.text
-                or is_blank(part.text[0])
-                or self._control.signals(part.text)
-            ):
+            if not isinstance(part, Text) or not self._is_plain(part.text):
                 return []
             texts.append(part.text)
         return texts
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether the text could neither be nor begin a control token, and does not begin with white space, before
+        which a piece may not be cut."""
+        if not text or is_blank(text[0]) or self._control.signals(text):
+            return False
+        return not self._apart or not any(word in text for word in self._apart)
 
     def _form(self, conversation: Conversation) -> Form | None:
         borders = self._control.borders
