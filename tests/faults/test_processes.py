@@ -19,14 +19,39 @@ from hone.training.checkpoints.keeper import numbered
 from hone.training.checkpoints.manifest import fault_of
 
 pytestmark = pytest.mark.slow
+READ_AS: dict[str, dict[str, Any]] = {
+    "rows": {},
+    "texts": {"columns": {"prompt": "output"}},
+    "pairs": {"ranking": True, "columns": {"prompt": "instruction", "chosen": "output", "rejected": "worse"}},
+    "judged": {"columns": {"prompt": "instruction", "response": "output", "kto_tag": "liked"}},
+}
+"""The same rows as each stage reads them."""
+CUT_OFF: dict[str, dict[str, Any]] = {
+    "sft-lora": {},
+    "sft-full-packing": {"finetuning_type": "full", "packing": True, "cutoff_len": 32},
+    "sft-lora-accumulating": {"gradient_accumulation_steps": 3, "save_steps": 3, "max_steps": 5},
+    "pt-lora": {"stage": "pt", "dataset": "texts", "cutoff_len": 16},
+    "pt-full-accumulating": {
+        "stage": "pt", "dataset": "texts", "packing": False, "finetuning_type": "full",
+        "gradient_accumulation_steps": 2,
+    },
+    "dpo-lora": {"stage": "dpo", "dataset": "pairs"},
+    "kto-full": {"stage": "kto", "dataset": "judged", "finetuning_type": "full"},
+    "rm-lora-workers": {"stage": "rm", "dataset": "pairs", "dataloader_num_workers": 2},
+}  # fmt: skip
 
 
 @pytest.fixture
 def begin(tiny_model: Callable[[str], Path], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """`begin(folder, …)` starts a training of two processes through torchrun."""
-    rows = [{"instruction": f"Count to {n}.", "output": " ".join(map(str, range(n)))} for n in range(1, 13)]
+    rows = [
+        {"instruction": f"Count to {n}.", "output": " ".join(map(str, range(n))), "worse": "No.", "liked": n % 2 == 0}
+        for n in range(1, 13)
+    ]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    (tmp_path / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
+    (tmp_path / "dataset_info.json").write_text(
+        json.dumps({name: {"file_name": "rows.json", **how} for name, how in READ_AS.items()})
+    )
     quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2",
              "HONE_CACHE": str(tmp_path / "cache")}  # fmt: skip
 
@@ -68,16 +93,32 @@ def test_a_signal_to_two_processes_saves_once_and_the_resumed_run_ends_the_same(
     assert [step for step, _, _ in history(tmp_path / "run")] == list(range(1, end + 1))
 
 
+@pytest.mark.parametrize("case", CUT_OFF)
 def test_two_processes_that_were_cut_off_end_the_same(
-    begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    begin: Callable[..., subprocess.Popen[str]], tmp_path: Path, case: str
 ) -> None:
-    options = {"save_strategy": "steps", "save_steps": 5, "max_steps": 8}
-    assert begin(tmp_path / "run", **options).wait(timeout=120) == 0
-    whole = history(tmp_path / "run"), (tmp_path / "run/adapter_model.safetensors").read_bytes()
-    shutil.rmtree(tmp_path / "run/checkpoint-8")
-    (tmp_path / "run/adapter_model.safetensors").unlink()
-    assert begin(tmp_path / "run", **options).wait(timeout=120) == 0
-    assert (history(tmp_path / "run"), (tmp_path / "run/adapter_model.safetensors").read_bytes()) == whole
+    """Cut off in the middle of the second time through the rows (each process sees six of the twelve)."""
+    options: dict[str, Any] = {"save_strategy": "steps", "save_steps": 8, "max_steps": 10, **CUT_OFF[case]}
+    finish(begin(tmp_path / "run", **options))
+    whole = history(tmp_path / "run"), weights(tmp_path / "run")
+    assert len(whole[0]) == options["max_steps"] and whole[1]
+    shutil.rmtree(tmp_path / f"run/checkpoint-{options['max_steps']}")
+    for path in (tmp_path / "run").glob("*.safetensors"):
+        path.unlink()
+    said = finish(begin(tmp_path / "run", **options))
+    assert f"going on from {tmp_path / 'run'}/checkpoint-{options['save_steps']}" in said
+    assert (history(tmp_path / "run"), weights(tmp_path / "run")) == whole
+
+
+def finish(run: subprocess.Popen[str]) -> str:
+    """What a run said that must end well."""
+    said, _ = run.communicate(timeout=240)
+    assert run.returncode == 0, said
+    return said
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
 
 
 def test_when_one_process_is_killed_the_other_ends_too(

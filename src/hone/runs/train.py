@@ -78,9 +78,7 @@ def _carry_out(recipe: Recipe, folder: Path, start: Start, stop: Stop) -> dict[s
 
     device = choose_device(use_cpu=recipe.training.use_cpu)
     plan = plan_dtypes(recipe, device)
-    arguments = trainer_arguments(
-        recipe.training, autocast=plan.autocast, adapters=recipe.finetuning.finetuning_type in ("lora", "oft")
-    )
+    arguments = trainer_arguments(recipe.training, autocast=plan.autocast)
     prelude = _prepare(recipe, folder)
     check_best_metric(recipe, prelude.stage, list(prelude.prepared.evals))
     if start.checkpoint is not None:

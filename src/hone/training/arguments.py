@@ -20,6 +20,9 @@ OURS: dict[str, Any] = {
     # The loss is the stage's; batches are not arguments of the model's forward.
     "remove_unused_columns": False,
     "label_names": ["labels"],
+    # Every weight that learns gets a gradient in every step, and the head's is made outside the model's forward, where
+    # the search for those that get none does not see it.
+    "ddp_find_unused_parameters": False,
     # Set up by Hone before the trainer sees the model.
     "gradient_checkpointing": None,
     "gradient_checkpointing_kwargs": None,
@@ -30,11 +33,8 @@ OURS: dict[str, Any] = {
 }
 
 
-def trainer_arguments(
-    training: TrainingSection, *, autocast: torch.dtype | None = None, adapters: bool = False
-) -> Seq2SeqTrainingArguments:
-    """The library's arguments. `autocast` is the dtype of matrix products (None: that of the weights); `adapters`
-    says that only some weights learn, all of which every batch reaches.
+def trainer_arguments(training: TrainingSection, *, autocast: torch.dtype | None = None) -> Seq2SeqTrainingArguments:
+    """The library's arguments. `autocast` is the dtype of matrix products (None: that of the weights).
 
     Raises RecipeError with the library's own words for a combination that it refuses.
     """
@@ -52,8 +52,6 @@ def trainer_arguments(
         "use_cpu": bool(given.get("use_cpu")) or not torch.accelerator.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available() and given.get("dataloader_pin_memory", True),
     }
-    if adapters:
-        ours.setdefault("ddp_find_unused_parameters", given.get("ddp_find_unused_parameters", False))
     try:
         return Seq2SeqTrainingArguments(**{**given, **ours})
     except (ValueError, TypeError, NotImplementedError, ImportError) as reason:

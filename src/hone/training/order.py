@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -26,3 +27,13 @@ class SeededOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
         yield from order.tolist()
+
+
+def in_reach(loader: Any) -> Any:
+    """The loader, whose order hears of each epoch also in a resumed run of several processes: there accelerate wraps
+    what makes batches once for the processes and once more to skip what was seen, and looks below the first only."""
+    shared: Any = getattr(loader, "batch_sampler", None)
+    whole: Any = getattr(shared, "batch_sampler", None)
+    if whole is not None and not hasattr(shared, "sampler"):
+        shared.sampler = whole.sampler
+    return loader

@@ -17,7 +17,7 @@ from hone.training.evaluating import EvaluatingTrainer
 from hone.training.experience import Buffer, Gathering
 from hone.training.halving import Halving
 from hone.training.lean import PrinterCallback
-from hone.training.order import SeededOrder
+from hone.training.order import SeededOrder, in_reach
 from hone.training.pace import Pace
 from hone.training.stage import Batch, StageLearning, StageLoss
 from hone.training.tally import Tally, means
@@ -114,6 +114,10 @@ class StageTrainer(EvaluatingTrainer):
             return torch.utils.data.SequentialSampler(data)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return SeededOrder(len(data), seed=seed)
+
+    def get_train_dataloader(self) -> Any:
+        """As in the library; the order is told each epoch."""
+        return in_reach(super().get_train_dataloader())
 
     def create_optimizer(self, model: Any = None) -> Any:
         """The optimizer that the run brought, else the library's."""
