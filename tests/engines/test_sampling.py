@@ -46,6 +46,19 @@ def test_draws_follow_the_shares() -> None:
     assert torch.allclose(drawn, logits.softmax(-1), atol=0.03)
 
 
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (40, 1.0), (0, 0.999), (40, 0.999)])
+def test_what_rounds_otherwise_changes_no_draw(top_k: int, top_p: float) -> None:
+    """Many that are nearly as likely as each other: their order by likelihood changes, what is drawn does not."""
+    settings = Settings(temperature=1.5, top_k=top_k, top_p=top_p, seed=3)
+    samplers = [Sampler(settings, [], 300, torch.device("cpu")) for _ in range(2)]
+    for seed in range(300):
+        random = torch.Generator().manual_seed(seed)
+        logits = torch.randn(300, generator=random).mul(0.5).round() + 1e-5 * torch.randn(300, generator=random)
+        logits[:40] += 60  # those of top_k and top_p are far from the others
+        rounded = logits + 1e-5 * torch.randn(300, generator=random)
+        assert samplers[0](logits) == samplers[1](rounded)
+
+
 def test_numbers_that_are_none_are_refused_and_not_drawn() -> None:
     for settings in (Settings(), Settings(do_sample=False)):
         with pytest.raises(NumericError):

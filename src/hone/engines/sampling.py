@@ -71,7 +71,7 @@ class Sampler:
             chosen = _finite(value.item(), int(token))
         else:
             scores, ids = candidates(logits, self.settings)
-            _finite(scores[0].item(), 0)
+            _finite(scores.max().item(), 0)
             drawn = torch.multinomial(scores.softmax(-1), 1, generator=self.random)
             chosen = int(ids[drawn])
         if self.seen is not None:
@@ -107,11 +107,15 @@ def odds(logits: Tensor, token: int, likeliest: int) -> Odds:
 
 
 def candidates(logits: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-    """The scores and ids to draw from, best first: temperature, `top_k`, those that reach `min_p`, the nucleus.
+    """The scores and ids to draw from: temperature, `top_k`, those that reach `min_p`, the nucleus.
 
-    `logits` has the shape [vocabulary]; `top_k` 0 and `top_p` 1 keep everything. One candidate always remains.
+    `logits` has the shape [vocabulary]; `top_k` 0 and `top_p` 1 keep everything. One candidate always remains. They
+    come in the order of their ids, in which the noise of a draw is dealt out: two that are nearly as likely, and
+    change places because a larger batch rounds otherwise, keep their own.
     """
     kept = min(settings.top_k, logits.shape[-1]) if settings.top_k > 0 else logits.shape[-1]
+    if kept == logits.shape[-1] and settings.min_p <= 0 and settings.top_p >= 1.0:
+        return logits / settings.temperature, torch.arange(kept, device=logits.device)
     scores, ids = torch.topk(logits / settings.temperature, kept)
     if settings.min_p > 0:
         inside = int((scores >= scores[0] + math.log(settings.min_p)).sum().clamp(min=1))
@@ -121,7 +125,8 @@ def candidates(logits: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
         before = shares.cumsum(-1) - shares
         inside = int((before < settings.top_p).sum().clamp(min=1))
         scores, ids = scores[:inside], ids[:inside]
-    return scores, ids
+    ids, order = ids.sort()
+    return scores[order], ids
 
 
 def _finite(score: float, token: int) -> int:

@@ -37,9 +37,9 @@ class TorchEngine(BoardEngine):
         self, model: Any, tokenizer: Any, *, slots: int = SLOTS, queue: int = QUEUE, memory: int | None = None
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        kept = Memory.of(self.model, memory)
         self.own = OwnForward(self.model)
         board = _board(self.model, self.own)
+        kept = Memory.of(self.model, memory)
         scheduler = Scheduler(board, kept, slots=slots, queue=queue)
         super().__init__(scheduler, tokenizer, self.model.config.get_text_config().vocab_size, self.model.device)
         self.sees = isinstance(board, Board)
