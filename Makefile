@@ -57,10 +57,11 @@ nightly: setup-dev
 	HYPOTHESIS_PROFILE=default $(PYTEST)
 
 # Two hundred kills at random moments and two hundred before changes of the disk, a hundred signals, a hundred failing
-# writes, and every change of three saves in a row.
+# writes, and every change of three saves in a row. Then the server, for a bit more than an hour.
 soak: setup-dev
 	HONE_KILLS=200 HONE_SIGNALS=100 HONE_WRITES=34 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults/test_kills.py \
 	  tests/faults/test_signals.py tests/faults/test_disk.py --durations=10
+	$(BIN)/python tests/server/soak.py
 
 # The engine of GGUF files: its library is compiled here, once (10 to 20 minutes on two cores).
 llamacpp: setup-dev

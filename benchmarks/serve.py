@@ -83,7 +83,7 @@ def peer(name: str) -> Iterator[Side]:
     """Another server of the same model in the same number format."""
     if name == "llamafactory":
         command = str(Path(os.environ["HONE_PEER_VENV"]) / "bin" / "llamafactory-cli")
-        words = [command, *own()[3:], "--template", "default"]
+        words = [command, *own()[3:], "--template", "smollm2"]
     else:
         command = str(Path(sys.executable).parent / "transformers")
         words = [command, "serve", str(embedded_model()), "--dtype", "float32", "--device", "cpu", "--port", "{port}"]

@@ -9,8 +9,10 @@ import re
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -132,6 +134,13 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
+def plain(width: int, height: int, form: str) -> bytes:
+    """A picture of one colour, which takes few bytes and as much to decode as any of its size."""
+    made = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(made, form)
+    return made.getvalue()
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "no base64": ("data:image/png;base64,$$$$", "base64"),
     "not marked": ("data:image/png,abc", "base64"),
@@ -144,6 +153,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "tiff": (url(noise(1, "TIFF")), "no picture"),
     "huge": (url(bomb(20_000, 20_000)), "pixels"),
     "long": (url(bomb(6_000, 5_000)), "20,000,000"),
+    "long webp": (url(plain(5_001, 2_000, "WEBP")), "10,000,000"),
     "cut off": (url(noise(1)[:900]), "damaged"),
     "no text": (7, "`url`"),
     "no address": ({"a": 1}, "`url`"),
@@ -161,6 +171,36 @@ def test_what_is_no_good_picture_is_refused_with_its_place_and_nothing_of_this_m
     assert word in told and not re.search(r"0x[0-9a-f]{6}|/tmp|/home|BytesIO", told)
     places = {"many": "messages[0].content[32].image_url", "cut off": "messages"}
     assert refused.value.param == places.get(name, "messages[0].content[1].image_url")
+
+
+def most_memory_since(work: Callable[[], Any]) -> int:
+    """By how many bytes this process, which is the server too, grew at the most meanwhile."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this machine does not forget how much memory a process had at the most")
+
+    def peak() -> int:
+        return 1024 * int(re.findall(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[0])
+
+    before = peak()
+    work()
+    return peak() - before
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_the_largest_picture_takes_less_than_200_mib(eyes: Any, form: str) -> None:
+    largest = shown(url(plain(5_000, 2_000 if form == "WEBP" else 4_000, form)))
+    assert most_memory_since(lambda: ask(eyes, said("a"), largest, max_tokens=1)) < 200 * 2**20
+
+
+def test_a_picture_that_is_refused_takes_next_to_no_memory(eyes: Any) -> None:
+    def ask_all() -> None:
+        for name in ("huge", "long", "photoshop", "tiff", "svg"):
+            with pytest.raises(openai.BadRequestError):
+                ask(eyes, shown(BAD[name][0]))
+
+    assert most_memory_since(ask_all) < 20 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ LARGEST = 20 * 2**20
 """Bytes of a request's body at most."""
 SLOWEST = 2**18
 """Bytes a second of a body that takes longer than `HEARING` to arrive."""
+LONG = 2**16
+"""Bytes of a body from which on it is read in another thread, so that others are heard meanwhile."""
 ASKED_ON = 5.0
 """Seconds for the first part of a body to whose sender we said that we go on listening (`Expect: 100-continue`)."""
 LEFT = 499
@@ -163,7 +165,8 @@ async def _body(request: Request) -> Body:
                 limit.reschedule(began + HEARING + len(read) / SLOWEST)
     except TimeoutError:
         raise RefusedError("the body did not arrive in time", status=408) from None
-    return read_json(bytes(read))
+    raw = bytes(read)
+    return read_json(raw) if len(raw) < LONG else await asyncio.to_thread(read_json, raw)
 
 
 def _bounded(length: int) -> None:

@@ -25,8 +25,8 @@ MOST = 32
 """Pictures in one request."""
 MOST_BYTES, SECONDS = 40 * 2**20, 10.0
 """Of all pictures of a request that are not in it, and for fetching them."""
-MOST_PIXELS = 20_000_000
-"""Of one picture: decoding it takes up to 170 MiB."""
+MOST_PIXELS, MOST_PIXELS_WEBP = 20_000_000, 10_000_000
+"""Of one picture: decoding it takes up to 170 MiB. WebP's decoder takes twice as much for each pixel."""
 FEW = 64
 """Messages without pictures that are read in passing."""
 READERS, DECODERS = 4, 2
@@ -102,12 +102,15 @@ def inline(url: str, where: str) -> bytes:
 def checked(found: bytes, where: str) -> Media:
     """The picture, if it is one and not too large. Raises RefusedError; its words tell nothing of the content."""
     try:
-        _, width, height = header(io.BytesIO(found), "it", FORMATS)
+        form, width, height = header(io.BytesIO(found), "it", FORMATS)
     except MediaFault as fault:
         if fault.code == "IMAGE-TOO-LARGE":
             raise RefusedError(f"a picture may have {MOST_PIXELS:,} pixels at most", where) from None
         raise RefusedError(f"this is no picture that can be read ({', '.join(FORMATS)})", where) from None
-    if width * height > MOST_PIXELS:
-        what = f"the picture has {width:,} x {height:,} pixels; {MOST_PIXELS:,} are the most"
+    most = MOST_PIXELS_WEBP if form == "WEBP" else MOST_PIXELS
+    if width * height > most:
+        what = f"the picture has {width:,} x {height:,} pixels; {most:,} are the most" + f" in {form}" * (
+            form == "WEBP"
+        )
         raise RefusedError(what, where)
     return Media("image", found)
