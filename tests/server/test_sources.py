@@ -201,3 +201,40 @@ def test_nothing_is_allowed_unless_it_is_named(tmp_path: Path) -> None:
     assert Sources.of({"API_MEDIA_HOSTS": " A.org, b.org:81 "}).hosts.named == {"a.org", "b.org:81"}
     with pytest.raises(RecipeError, match="SAFE_MEDIA_PATH names no folder"):
         Sources.of({"SAFE_MEDIA_PATH": str(tmp_path / "none")})
+
+
+INWARD = (
+    f"{SPELT} 0x7f.1 017700000001 127.0.0.2 [0:0:0:0:0:ffff:7f00:1] 10.0.0.1 192.168.1.1 169.254.169.254 [fd00::1] "
+    "[64:ff9b::a00:1] metadata.google.internal pictures.example.evil.org evilpictures.example"
+).split()
+FORMS = (
+    "http://{}:{}/a.png", "https://{}:{}/a.png", "HTTP://{}:{}/", "http://{}:{}/?a=http://pictures.example/a.png",
+    "http://{}:{}#pictures.example", "ftp://{}:{}/a.png", "gopher://{}:{}/_a", "dict://{}:{}/a", "ldap://{}:{}/a",
+)  # fmt: skip
+ABROAD = [
+    f"{before}{path}"
+    for before in ("", "file://", "FILE://")
+    for path in (
+        "/etc/passwd", "/proc/self/environ", "/proc/self/fd/0", "/dev/zero", "/dev/stdin", "/root/.ssh/id_rsa",
+        "/../etc/passwd", "//etc/passwd", "/etc/./passwd", "/%65tc/passwd",
+    )
+]  # fmt: skip
+UPWARD = [f"{up * count}etc/passwd" for up in ("../", "./../", "..//", "in/../../") for count in (1, 3, 9)]
+
+
+def test_no_way_leads_inward_and_all_are_refused_alike(host: Any, tmp_path: Path) -> None:
+    """One host and one folder are named; hundreds of addresses that are neither get the same answer, unasked: one for
+    addresses, one for files."""
+    look = Look("", Sources(tmp_path.resolve(), Hosts.of("pictures.example")))
+    addresses = [form.format(name, host.server_port) for name in INWARD for form in FORMS]
+    addresses += [*ABROAD, *UPWARD]
+    assert len(set(addresses)) > 250
+    answers: dict[bool, set[Any]] = {True: set(), False: set()}
+    for address in addresses:
+        look.count = 0
+        with pytest.raises(RefusedError) as why:
+            look(address, "here")
+        answers[address.lower().startswith("http")].add((why.value.status, why.value.code, why.value.what))
+    assert [len(one) for one in answers.values()] == [1, 1], answers
+    assert {told[:2] for one in answers.values() for told in one} == {(403, "media_not_allowed")}
+    assert host.asked == []
