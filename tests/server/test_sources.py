@@ -215,7 +215,7 @@ ABROAD = [
     f"{before}{path}"
     for before in ("", "file://", "FILE://")
     for path in (
-        "/etc/passwd", "/proc/self/environ", "/proc/self/fd/0", "/dev/zero", "/dev/stdin", "/root/.ssh/id_rsa",
+        "/etc/passwd", "/proc/self/environ", "/proc/self/fd/0", "/dev/zero", "/dev/stdin", "/home/a/.ssh/id_rsa",
         "/../etc/passwd", "//etc/passwd", "/etc/./passwd", "/%65tc/passwd",
     )
 ]  # fmt: skip
