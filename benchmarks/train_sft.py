@@ -150,6 +150,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=2, help="pairs of runs for each row")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--samples", type=int, default=48, help="only the first so many rows of the set")
+    parser.add_argument("--warm", action="store_true", help="each command once before it is measured: a second start")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -237,6 +238,9 @@ def _run(
         }
         log = Path(place) / "log.txt"
         words = [*command, "train", str(Path(place) / "recipe.yaml")]
+        if options.warm:
+            measure([*words, "max_steps=1"], log=log, environment=environment)
+            shutil.rmtree(out)
         seen = measure(words, log=log, first_line_of=out / "trainer_log.jsonl", environment=environment)
         results = json.loads((out / "train_results.json").read_text(encoding="utf-8"))
         log_line = (out / "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()[0]

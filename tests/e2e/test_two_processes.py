@@ -37,6 +37,12 @@ def shared_history(folder: Path, words: dict[str, Any]) -> list[dict[str, Any]]:
     return json.loads((folder / "trainer_state.json").read_text("utf-8"))["log_history"]
 
 
+@pytest.fixture(autouse=True)
+def cache(ready_cache: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """Where `shared_history` keeps what it prepares."""
+    return ready_cache(tmp_path / "cache")
+
+
 def test_two_processes_train_as_one_would(
     tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hone.dialogue.message import Conversation, Message, Text
 from hone.engines.base import Settings
-from hone.engines.session import Session
+from hone.engines.session import Reply, Session
 from hone.log import is_live, result
 
 LONGEST = 48
@@ -25,9 +25,10 @@ class Compared:
 
 
 def ask(session: Session, questions: Iterable[str]) -> list[str]:
-    """The likeliest answer to each question, as text on one line."""
+    """The likeliest answer to each question, as text on one line; all are asked at once."""
     settings = Settings(do_sample=False, max_new_tokens=LONGEST, stop_ids=session.encoder.stop_ids)
-    return [_answer(session, question, settings) for question in questions]
+    alone = (Conversation((Message("user", (Text(question),)),)) for question in questions)
+    return [_text(reply) for reply in [session.say(conversation, settings) for conversation in alone]]
 
 
 def show(rows: Sequence[Compared]) -> None:
@@ -39,8 +40,7 @@ def show(rows: Sequence[Compared]) -> None:
             result(f"{row.question}\n  before: {row.before}\n  after:  {row.after}")
 
 
-def _answer(session: Session, question: str, settings: Settings) -> str:
-    reply = session.say(Conversation((Message("user", (Text(question),)),)), settings)
+def _text(reply: Reply) -> str:
     for _ in reply:
         pass
     text = " ".join(reply.text.split())
