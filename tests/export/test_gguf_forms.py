@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,14 @@ TEXTS = (
     "你好,世界。 🙂 é",
     "<|im_end|>x</s>",
 )
+HARD = (
+    "a", " ", "\n\n\n", "\t\t x", "    four spaces, then\n  two", "3.14159 and 10,000 or 2024-11-29",
+    "Ünïcödé straße naïve", "日本語とカタカナ 한국어 العربية עברית ไทย", "👩‍👩‍👧 🇯🇵 \u200b\ufeff",
+    "\x07 \u0300 \U0001f980\U0001f980",
+    "x=[i**2 for i in range(10)] # ok?", "https://example.org/a?b=c&d=%20", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "<s> and </s> and <bos> typed", "the▁mark itself",
+)  # fmt: skip
+"""Numbers, scripts, marks that combine, and what looks like a control token."""
 
 
 def export(folder: Path, target: Path, *more: str) -> int:
@@ -91,6 +100,24 @@ def test_fewer_bits_stay_near(form: str, most: float, tiny_model: Callable[[str]
     assert (found["bound"] is None) == (form == "q4_0")
 
 
+def test_eight_bits_are_those_of_the_formats_own_library() -> None:
+    """With ties, which go away from zero, blocks of zeros, one weight alone, and scales that float16 cannot hold."""
+    from gguf import GGMLQuantizationType, quants
+
+    from hone.export.gguf_types import AT_ONCE, in_eight_bits
+
+    random = torch.Generator().manual_seed(3)
+    drawn = torch.randn(AT_ONCE + 5, 32, generator=random)
+    drawn[1], drawn[2], drawn[2, 7] = 0, 0, -3.5
+    drawn[3] = torch.arange(32) / 2 - 8
+    drawn[3, 0], drawn[4] = 127, torch.linspace(-127, 127, 32).round() + 0.49999997
+    drawn[5], drawn[6] = drawn[5] * 1e7, drawn[6] * 1e-9
+    values = drawn.numpy()
+    with np.errstate(over="ignore"):
+        wanted = quants.quantize(values, GGMLQuantizationType.Q8_0)
+    np.testing.assert_array_equal(in_eight_bits(values), wanted)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is not None, reason="llama-cpp-python is here")
 def test_formats_that_llama_cpp_makes_are_refused_without_it_before_anything_is_loaded(tiny_model, tmp_path, capsys):
     assert export(tiny_model("llama"), tmp_path / "out", "--export_gguf_type", "q4_k_m") == 6
@@ -154,3 +181,26 @@ def test_pieces_of_bytes_and_leading_spaces_are_cut_as_here(sharp_model, tmp_pat
     with loaded(tmp_path / "out/model.gguf", rows=512, context=64) as judge:
         for text in TEXTS:
             assert judge.ids(text) == tokenizer.encode(text, add_special_tokens=False), text
+
+
+@pytest.mark.parametrize(("name", "family"), [("llama2", "llama"), ("gemma3", "gemma3")])
+def test_real_tokenizers_of_sentencepiece_cut_as_here(
+    name: str, family: str, load_real: Callable[[str], Any], sharp_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Llama's tokenizers put a space before a text, and before what follows a control token. llama.cpp does so always,
+    as the vendor's file says; transformers leaves it out where there is one already."""
+    from tokenizers import Tokenizer
+
+    from hone.export.llamacpp import loaded
+
+    tokenizer = load_real(name)
+    vendors = Tokenizer.from_file(f"{tokenizer.name_or_path}/tokenizer.json")
+    folder = sharp_model(family, tokenizer)
+    assert export(folder, tmp_path / "out", "--export_gguf_type", "f16", "--template", name) == 0
+    assert said(tmp_path / "out")["prompt_ids_equal"]
+    with loaded(tmp_path / "out/model.gguf", rows=len(tokenizer), context=64) as judge:
+        for text in (*TEXTS, *HARD):
+            one = vendors.encode(text, add_special_tokens=False).ids
+            spaced = text.startswith(" ") or "> " in text
+            wanted = one if spaced else tokenizer.encode(text, add_special_tokens=False)
+            assert judge.ids(text) == wanted, text

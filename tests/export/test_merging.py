@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hone.cli.main import main
+from hone.models.quantization import steady
 from hone.rundir import RunCard, write_card
 
 IDS = torch.tensor([[1, 70, 90, 200, 33]])
@@ -77,9 +78,10 @@ def test_an_adapter_on_four_bits_is_merged_into_those_weights_made_ordinary(tiny
     )  # fmt: skip
 
     def quantized() -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             tiny_model("llama"), quantization_config=bits, dtype=torch.float32, device_map={"": "cpu"}
         )
+        return steady(model, training=True)  # some processors' own form has no room for rows of this length
 
     place = adapter(quantized(), tmp_path / "adapter", 1)
     write_card(place, RunCard(base_bits=4))

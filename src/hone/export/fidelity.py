@@ -87,38 +87,34 @@ def ask(model: Any, prompts: Sequence[Sequence[int]], stop_ids: Sequence[int], *
     for prompt in prompts:
         ids = torch.tensor([list(prompt)], device=model.device)
         with torch.inference_mode():
-            whole = model.generate(
+            told = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=length,
                 eos_token_id=list(stop_ids) or None, pad_token_id=0, temperature=None, top_p=None, top_k=None,
-                repetition_penalty=1.0,
+                repetition_penalty=1.0, return_dict_in_generate=True, output_logits=True,
             )  # fmt: skip
-            logits = model(input_ids=whole[:, :-1]).logits[0, len(prompt) - 1 :]
-        answers.append(tuple(whole[0, len(prompt) :].tolist()))
-        odds.append(logits.float().log_softmax(-1).cpu())
+        answers.append(tuple(told.sequences[0, len(prompt) :].tolist()))
+        odds.append(torch.cat(told.logits).float().log_softmax(-1).cpu())
     return Witness(tuple(tuple(prompt) for prompt in prompts), tuple(answers), tuple(odds))
 
 
-def compare_model(
-    witness: Witness,
-    model: Any,
-    stop_ids: Sequence[int],
-    *,
-    name: str,
-    form: str,
-    same_ids: bool,
-    length: int = ANSWER,
-) -> Fidelity:
-    """A model that transformers loaded back; `same_ids`: whether its tokenizer gave the prompts' ids."""
+def compare_model(witness: Witness, model: Any, *, name: str, form: str, same_ids: bool) -> Fidelity:
+    """A model that transformers loaded back; `same_ids`: whether its tokenizer gave the prompts' ids.
+
+    It reads each answer of the witness at once, and what it finds likeliest at each place is its own greedy answer, up
+    to the first token that differs.
+    """
     import torch
 
-    found = ask(model, witness.prompts, stop_ids, length=length)
-    odds = []
+    answers, odds = [], []
     for prompt, answer in zip(witness.prompts, witness.answers, strict=True):
         ids = torch.tensor([[*prompt, *answer]], device=model.device)[:, :-1]
         with torch.inference_mode():
-            odds.append(model(input_ids=ids).logits[0, len(prompt) - 1 :].float().log_softmax(-1).cpu())
+            logits = model(input_ids=ids).logits[0, len(prompt) - 1 :]
+        likeliest = logits.argmax(-1).tolist()
+        answers.append(likeliest[: _common(answer, likeliest) + 1])
+        odds.append(logits.float().log_softmax(-1).cpu())
     places = [(number, place) for number, rows in enumerate(odds) for place in range(len(rows))]
-    return judged(witness, found.answers, places, lambda n, p: odds[n][p], name=name, form=form, same_ids=same_ids)
+    return judged(witness, answers, places, lambda n, p: odds[n][p], name=name, form=form, same_ids=same_ids)
 
 
 def judged(

@@ -25,9 +25,16 @@ def model_bytes(model: Any) -> int:
 
 
 def refuse_broken_numbers(model: Any) -> None:
-    """Raise NumericError naming a weight that is no number."""
+    """Raise NumericError naming a weight that is no number.
+
+    A sum is a number only where all of its parts are, and takes no memory; one that is none may also be too large.
+    """
+    import torch
+
     for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not bool(weight.isfinite().all()):
+        if not weight.is_floating_point() or bool(weight.sum(dtype=torch.float32).isfinite()):
+            continue
+        if not bool(weight.isfinite().all()):
             raise NumericError.one(
                 "EXPORT-NAN", f"the weight {name} holds NaN or infinity", "",
                 "use an earlier checkpoint, or infer_dtype: float32 where numbers are too large for the format",

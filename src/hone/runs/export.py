@@ -80,14 +80,15 @@ def export(recipe: Recipe, target: Path) -> None:
             ollama.write_modelfile(place, encoder.template, tokenizer, weights=GGUF, context=context)
         if card is not None:
             write_card(place, replace(card, base_fingerprint=None))
+        form, rows = str(model.dtype).removeprefix("torch."), int(model.config.vocab_size)
+        del model  # before the export is loaded back
         if witness is not None:
             if as_folder:
-                form = str(model.dtype).removeprefix("torch.")
                 found = compare_folder(place, witness, encoder, form, with_template=faithful)
             else:
                 found = compare_gguf(
                     place / GGUF, witness, encoder, wish.export_gguf_type, tokenizer=tokenizer,
-                    rows=int(model.config.vocab_size), with_template=faithful,
+                    rows=rows, with_template=faithful,
                 )  # fmt: skip
             say(str(found))
             fidelity.report(place, found)

@@ -117,7 +117,7 @@ def compare_folder(place: Path, witness: Witness, encoder: Encoder, form: str, *
         plain = tokenizer.encode(text, add_special_tokens=False)
         found.append(rendered(tokenizer, None, talk) if with_template else plain)
     same = found == [list(prompt) for prompt in witness.prompts]
-    return compare_model(witness, model.eval(), encoder.stop_ids, name="model.safetensors", form=form, same_ids=same)
+    return compare_model(witness, model.eval(), name="model.safetensors", form=form, same_ids=same)
 
 
 def compare_gguf(
