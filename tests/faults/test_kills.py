@@ -1,8 +1,9 @@
 """A training killed at random moments, and before every change it makes on the disk, loses no checkpoint and ends the
-same: 20 kills here, 200 of each kind with HONE_KILLS=200 (`make soak`)."""
+same: 20 kills here, 200 of each kind with HONE_KILLS=200 (`make soak`). HONE_SEED=N draws other moments."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from hone.training.checkpoints.keeper import numbered
 from hone.training.checkpoints.manifest import fault_of
 
 KILLS = int(os.environ.get("HONE_KILLS", "20"))
+SEED = int(os.environ.get("HONE_SEED", "0"))
 Marks = Callable[[Path], dict[str, str]]
 
 
@@ -41,7 +43,7 @@ def test_killed_before_any_change_on_the_disk_the_run_ends_the_same(
 ) -> None:
     """Up to five kills a run, each before a change of the disk that is drawn from those of two saves."""
     wanted, count = whole
-    chance = random.Random(3)
+    chance = random.Random(3 + 1000 * SEED)
     left = KILLS // 2 if KILLS < 200 else KILLS
     while left > 0:
         folder = tmp_path / f"run-{left}"
@@ -62,7 +64,7 @@ def test_killed_at_random_moments_again_and_again_the_run_ends_the_same(
     runs: Any, whole: tuple[dict[str, str], int], marks: Marks, tmp_path: Path
 ) -> None:
     wanted, _ = whole
-    chance = random.Random(5)
+    chance = random.Random(5 + 1000 * SEED)
     began = time.monotonic()
     runs.train(tmp_path / "timed")
     length = time.monotonic() - began
@@ -83,6 +85,25 @@ def test_killed_at_random_moments_again_and_again_the_run_ends_the_same(
             assert (steps[-1] if steps else 0) >= newest
             newest = steps[-1] if steps else 0
         ends_the_same(runs, folder, marks, wanted)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_sees_every_row_once_in_each_epoch(
+    runs: Any, whole: tuple[dict[str, str], int], tmp_path: Path
+) -> None:
+    """Where the weights (all but) stand still, a step's loss says which row it was of."""
+    still = {"learning_rate": 1e-30, "lora_dropout": 0.0, "per_device_train_batch_size": 1, "max_steps": 36}
+    folder, (_, count), chance = tmp_path / "run", whole, random.Random(11 + 1000 * SEED)
+    for _ in range(10):
+        assert runs.train(folder, at=chance.randint(count // 4, count // 2), **still)[0] == -signal.SIGKILL
+        committed(folder)
+    assert runs.train(folder, **still)[0] == 0, runs.said[-3000:]
+    history = json.loads((folder / "trainer_state.json").read_text("utf-8"))["log_history"]
+    losses = [(event["step"], round(event["loss"], 4)) for event in history if "loss" in event]
+    assert [step for step, _ in losses] == list(range(1, 37))
+    epochs = [{loss for step, loss in losses if (step - 1) // 12 == epoch} for epoch in range(3)]
+    assert len(epochs[0]) == 12
+    assert epochs[0] == epochs[1] == epochs[2]
 
 
 @pytest.mark.slow
