@@ -63,16 +63,16 @@ class Stage(PairStage):
                 before = answer_rows(reference, batch)
         rows = answer_rows(model, batch)
         scores = rows.scores()
-        pairs = self._pairs(rows, scores, before)
+        policy = scores.sums if self.tail is None else rows.discounted(self.tail)
+        pairs = self._pairs(policy, scores, before)
         losses = load_loss(self.kind).losses(pairs, self.strength)
         if self.bco:
             losses = mixed(losses, self._bco(pairs, learns=model.training), self.bco)
         if self.learn_chosen:
-            losses = losses - self.learn_chosen * halves(scores.means)[0]
+            losses = losses - self.learn_chosen * halves(policy / scores.counts.clamp(min=1))[0]
         return StageLoss(anchored(model, losses.sum(), batch), len(losses), self._measured(pairs, scores))
 
-    def _pairs(self, rows: Rows, scores: Scores, before: Rows | None) -> Pairs:
-        policy = scores.sums if self.tail is None else rows.discounted(self.tail)
+    def _pairs(self, policy: Tensor, scores: Scores, before: Rows | None) -> Pairs:
         reference = policy.detach() * 0 if before is None else before.scores().sums
         if load_loss(self.kind).AVERAGED:
             policy, reference = policy / scores.counts.clamp(min=1), reference / scores.counts.clamp(min=1)
