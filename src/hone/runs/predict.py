@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hone.engines.base import Settings
     from hone.runs.encoding import Encoding
 
-SIDE_BY_SIDE = 32
+SIDE_BY_SIDE = 64
 """How many answers are written at once, unless `per_device_eval_batch_size` says otherwise."""
 
 
