@@ -56,6 +56,15 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [one for one in json.loads((folder / "trainer_state.json").read_text())["log_history"] if "loss" in one]
 
 
+@pytest.mark.parametrize("tuner", ["full", "freeze"])
+def test_a_policy_that_is_its_reference_prefers_nothing_not_even_by_rounding(
+    run: Train, tuner: str, tmp_path: Path
+) -> None:
+    run(stage="dpo", finetuning_type=tuner, lora_target=None, max_steps=1)
+    first = history(tmp_path / "run")[0]
+    assert first["rewards/margins"] == first["rewards/chosen"] == first["rewards/accuracies"] == 0.0
+
+
 @pytest.mark.parametrize("stage", ["dpo", "kto", "rm"])
 def test_every_evaluation_set_has_the_measures_of_its_stage(run: Train, stage: str, tmp_path: Path) -> None:
     other = tmp_path / "data"

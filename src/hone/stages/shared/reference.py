@@ -77,7 +77,6 @@ class SecondModel:
 def reference_of(policy: Any, materials: Materials) -> Reference:
     """`ref_model` if the recipe names one; else the adapters off; else a copy of the weights as they are now."""
     from hone.models.attention import use_packed_attention
-    from hone.models.speed.quicken import quicken
 
     if materials.finetuning.ref_model:
         tuning = materials.finetuning
@@ -92,11 +91,20 @@ def reference_of(policy: Any, materials: Materials) -> Reference:
     else:
         second = copy.deepcopy(policy)
         say("reference: a copy of the model as it is before training")
-    reference = SecondModel(second)
     use_packed_attention(second)
-    if hasattr(policy, "disable_adapter"):  # else the policy takes the plain path, and where both are the same so must
-        quicken(second)  # what they answer be, to the last bit: a margin of rounding is no preference
-    return reference
+    _on_the_paths_of(policy, second)
+    return SecondModel(second)
+
+
+def _on_the_paths_of(policy: Any, second: Any) -> None:
+    """Blocks that the policy runs by hand are run by hand here, and no others: where both have the same weights they
+    answer the same to the last bit, and a margin of rounding is not taken for a preference."""
+    from hone.models.speed.quicken import quicken
+
+    learned = {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    for name, parameter in second.named_parameters():
+        parameter.requires_grad_(name in learned)
+    quicken(second)
 
 
 def _refuse_other_eyes(policy: Any, second: Any, name: str) -> None:
