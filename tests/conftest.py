@@ -318,6 +318,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     import hone.cli.main
     import hone.runs.chat
     import hone.runs.session  # noqa: F401
+    from hone.engines.threads import give_back_threads
 
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("warm")
@@ -325,6 +326,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     def run(words: Sequence[str], typed: str = "", folder: Path = root) -> subprocess.CompletedProcess[str]:
         given = root / "input.txt"
         given.write_text(typed, "utf-8")
+        give_back_threads()  # a child cannot end the threads that only its parent has
         child = os.fork()
         if not child:
             _in_child(words, [given, root / "output.txt", root / "errors.txt"], folder)

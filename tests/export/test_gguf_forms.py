@@ -183,7 +183,9 @@ def test_pieces_of_bytes_and_leading_spaces_are_cut_as_here(sharp_model, tmp_pat
             assert judge.ids(text) == tokenizer.encode(text, add_special_tokens=False), text
 
 
-@pytest.mark.parametrize(("name", "family"), [("llama2", "llama"), ("gemma3", "gemma3")])
+@pytest.mark.parametrize(
+    ("name", "family"), [("llama2", "llama"), pytest.param("gemma3", "gemma3", marks=pytest.mark.slow)]
+)
 def test_real_tokenizers_of_sentencepiece_cut_as_here(
     name: str, family: str, load_real: Callable[[str], Any], sharp_model: Callable[..., Path], tmp_path: Path
 ) -> None:

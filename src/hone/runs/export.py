@@ -80,7 +80,7 @@ def export(recipe: Recipe, target: Path) -> None:
             ollama.write_modelfile(place, encoder.template, tokenizer, weights=GGUF, context=context)
         if card is not None:
             write_card(place, replace(card, base_fingerprint=None))
-        form, rows = str(model.dtype).removeprefix("torch."), int(model.config.vocab_size)
+        form, rows = str(model.dtype).removeprefix("torch."), int(model.config.get_text_config().vocab_size)
         del model  # before the export is loaded back
         if witness is not None:
             if as_folder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -83,14 +85,19 @@ def test_values_and_slopes_are_those_of_torch(name: str, window: int | None, who
 @needs_product
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_it_is_the_same_to_the_last_bit_whatever_thread_is_first(name: str) -> None:
+    with ThreadPoolExecutor(1) as apart:  # its team of threads ends with it: a fork of this process must find none
+        assert apart.submit(always_the_same, LAYOUTS[name]).result()
+
+
+def always_the_same(layout: Layout) -> bool:
+    """Whether one thread and three, time and again, compute the same."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        first = both_ways(LAYOUTS[name], Rules(0.25), whole=True)
+        first = both_ways(layout, Rules(0.25), whole=True)
         torch.set_num_threads(3)
-        for _ in range(5):
-            again = both_ways(LAYOUTS[name], Rules(0.25), whole=True)
-            assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+        again = [both_ways(layout, Rules(0.25), whole=True) for _ in range(5)]
+        return all(torch.equal(*pair) for other in again for pair in zip(first, other, strict=True))
     finally:
         torch.set_num_threads(before)
 
