@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def test_the_verb_serves_and_ends_with_the_signal(tiny_model: Callable[[str], Pa
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "hone", "api", "--model_name_or_path", str(tiny_model("llama"))]
-    environment = {**os.environ, "API_PORT": str(port), "API_MODEL_NAME": "mine", "OMP_NUM_THREADS": "1"}
+    named = {"API_PORT": str(port), "API_MODEL_NAME": "mine", "FASTAPI_ROOT_PATH": "/behind", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **named}
     environment.pop("API_KEY", None)
     server = subprocess.Popen([*words, "--template", "chatml"], env=environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -56,6 +59,8 @@ def test_the_verb_serves_and_ends_with_the_signal(tiny_model: Callable[[str], Pa
             except (APIConnectionError, InternalServerError):  # not there yet; there, and the model is being loaded
                 assert server.poll() is None and time.monotonic() < deadline, server.stderr
                 time.sleep(0.1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=10) as page:
+            assert json.load(page)["servers"] == [{"url": "/behind"}]  # where the routes are for those outside
         messages = [{"role": "user", "content": "Who are you?"}]
         stream = client.chat.completions.create(model="any", messages=messages, max_tokens=300, stream=True)  # type: ignore[call-overload]
         next(iter(stream))
