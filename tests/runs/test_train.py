@@ -100,6 +100,22 @@ def test_speed_and_memory_are_written_down_when_asked(train_tiny: Train, run: Pa
     assert "memory_resident" not in (run / "trainer_log.jsonl").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("lengths", "rates"),
+    [
+        (None, [0, 1, 1, 1, 0.8536, 0.5, 0.1464]),
+        ({"num_stable_steps": 4}, [0, 1, 1, 1, 1, 1, 0.5]),
+        ({"num_decay_steps": 2, "min_lr_ratio": 0.5}, [0.5, 1, 1, 1, 1, 1, 0.75]),
+    ],
+)
+def test_the_rate_warms_up_stays_and_decays_by_lengths_that_need_not_be_given(
+    train_tiny: Train, run: Path, lengths: dict[str, float] | None, rates: list[float]
+) -> None:
+    train_tiny(lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs=lengths, warmup_steps=1, max_steps=7)
+    lines = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text("utf-8").splitlines()]
+    assert [line["lr"] / 1e-2 for line in lines if "lr" in line] == pytest.approx(rates, abs=1e-4)
+
+
 def test_a_run_with_evaluation_leaves_the_files_that_tools_expect(
     train_tiny: Train, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,15 @@ class StageTrainer(EvaluatingTrainer):
         self.optimizer = self._make_optimizer(self.model if model is None else model, self.args)
         return self.optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The library's. `warmup_stable_decay` needs lengths: where none are given, a third of what follows the warm-up
+        is stable and the rest decays."""
+        given = dict(self.args.lr_scheduler_kwargs or {})
+        if self.args.lr_scheduler_type == "warmup_stable_decay" and "num_decay_steps" not in given:
+            left = num_training_steps - self.args.get_warmup_steps(num_training_steps)
+            self.args.lr_scheduler_kwargs = given | {"num_decay_steps": left - given.get("num_stable_steps", left // 3)}
+        return super().create_scheduler(num_training_steps, optimizer)
+
     # -- experience ------------------------------------------------------------------------------------------------
 
     def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> Any:
