@@ -174,7 +174,7 @@ def test_a_damaged_line_harms_no_other(read: Read, data: Any) -> None:
 
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
 @given(data=st.data())
-@settings(**{**FEW, "max_examples": 250}, suppress_health_check=HEALTH)
+@settings(**FEW, suppress_health_check=HEALTH)
 def test_a_strange_value_harms_no_other_row(read: Read, ending: str, data: Any) -> None:
     a_strange_value_harms_no_other_row(read, data, ending)
 
@@ -187,7 +187,7 @@ def test_a_damaged_list_ends_in_rows_or_a_fault(read: Read, data: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "arrow"])
 def test_a_damaged_table_ends_in_rows_or_a_fault(read: Read, kind: str, tmp_path: Path) -> None:
-    tables(read, kind, tmp_path, {**FEW, "max_examples": 250})
+    tables(read, kind, tmp_path, FEW)
 
 
 def tables(read: Read, kind: str, folder: Path, amount: Any) -> None:
