@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,14 +37,16 @@ def row(layout: Layout) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     return fused, slope, (angles.cos(), angles.sin())
 
 
-def both_ways(layout: Layout, rules: Rules, *, whole: bool) -> tuple[Tensor, Tensor]:
+def both_ways(
+    layout: Layout, rules: Rules, *, whole: bool, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """What is attended, and the slope at the fused states."""
     fused, slope, tables = row(layout)
-    cut = segments.plan(layout, rules.window, torch.float32)
+    fused, slope, tables = fused.to(dtype), slope.to(dtype), (tables[0].to(dtype), tables[1].to(dtype))
+    cut = segments.plan(layout, rules.window)
     assert cut.tasks is not None
     if not whole:
-        cut = segments.plan(layout, rules.window, torch.bfloat16)
-        assert cut.tasks is None
+        cut = replace(cut, tasks=None)
     flat = segments.split(fused, *tables, cut, SIZES)
     attended = segments.attend(flat, cut, SIZES, rules)
     return attended, segments.attend_backward(slope, flat, attended, tables, cut, SIZES, rules)
@@ -84,6 +87,20 @@ def test_values_and_slopes_are_those_of_torch(name: str, window: int | None, who
 
 @needs_product
 @pytest.mark.parametrize("name", LAYOUTS)
+def test_half_precision_rounds_at_the_ends_only(name: str) -> None:
+    """What a row of bfloat16 gives is near what float32 gives, and no further from it than block by block."""
+    exact = by_torch(LAYOUTS[name], Rules(0.25))
+    found, blockwise = (
+        both_ways(LAYOUTS[name], Rules(0.25), whole=whole, dtype=torch.bfloat16) for whole in (True, False)
+    )
+    for right, one, other in zip(exact, found, blockwise, strict=True):
+        off = (one.float() - right).norm() / right.norm()
+        assert off < 6e-3
+        assert off <= (other.float() - right).norm() / right.norm() * 1.05
+
+
+@needs_product
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_it_is_the_same_to_the_last_bit_whatever_thread_is_first(name: str) -> None:
     with ThreadPoolExecutor(1) as apart:  # its team of threads ends with it: a fork of this process must find none
         assert apart.submit(always_the_same, LAYOUTS[name]).result()
@@ -105,7 +122,7 @@ def always_the_same(layout: Layout) -> bool:
 @needs_product
 def test_each_block_is_in_one_lane_and_the_work_is_shared_out() -> None:
     layout = LAYOUTS["one with all the lanes"]
-    cut = segments.plan(layout, None, torch.float32)
+    cut = segments.plan(layout, None)
     assert cut.tasks is not None
     assert sorted(cut.tasks.blocks[:, 0].tolist()) == [block.start for block in cut.blocks]
     assert cut.tasks.lanes[:, :2].flatten().tolist() == [0, 3, 3, 6, 6, 9, 9, 11]

@@ -64,6 +64,21 @@ def test_a_gate_and_its_slope_are_those_of_torch(dtype: torch.dtype) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gate_is_right_where_it_is_shut_or_wide_open(dtype: torch.dtype) -> None:
+    gate = torch.tensor([-1e20, -100.0, -75.5, -30.0, -0.0, 75.5, 100.0, 1e30, torch.inf, torch.nan]).to(dtype)
+    both = torch.cat([gate, torch.ones_like(gate)])[None]
+    wide = gate.float().requires_grad_()
+    right = functional.silu(wide)
+    slope = torch.autograd.grad(right.sum(), wide)[0]
+    usual = slice(0, len(gate) - 2)
+    torch.testing.assert_close(calls.gated(both)[0].float(), right.detach(), equal_nan=True, **near(dtype))
+    found = calls.gated_backward(torch.ones(1, len(gate), dtype=dtype), both)[0][0, : len(gate)]
+    torch.testing.assert_close(found[usual].float(), slope[usual], **near(dtype))
+    assert found[-1].isnan()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_extreme_logits_have_the_loss_of_torch(dtype: torch.dtype) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0], [-3e38, 0.0, 3.0], [80.0, 80.0, -80.0]]).to(dtype)
     targets = torch.tensor([1, 2, 0])

@@ -7,7 +7,6 @@
 #include "rows.c"
 
 #include <omp.h>
-#include <string.h>
 
 typedef void (*sgemm)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                       const int *, const float *, const int *, const float *, float *, const int *);

@@ -50,9 +50,9 @@ class Sizes:
 
 
 @lru_cache(maxsize=8)
-def plan(layout: Layout, window: int | None, dtype: torch.dtype) -> Plan:
+def plan(layout: Layout, window: int | None) -> Plan:
     """The blocks of a row with this layout."""
-    whole = dtype == torch.float32 and tasks.product() is not None
+    whole = tasks.product() is not None
     cut = tuple(blocks(layout, window, QUERIES if whole else BLOCK))
     continued = frozenset(block.before for block in cut if block.earlier)
     count = torch.tensor([block.stop - block.start for block in cut], dtype=torch.int32)
@@ -83,11 +83,11 @@ def split(fused: Tensor, cosine: Tensor, sine: Tensor, cut: Plan, sizes: Sizes) 
 
 def attend(flat: Tensor, cut: Plan, sizes: Sizes, rules: Rules) -> Tensor:
     """The attended values [T, heads * D] of what `split` made."""
-    given = parts(flat, sizes)
     if cut.tasks is None:
-        blocked = _attended(given, cut, sizes, rules)
+        blocked = _attended(parts(flat, sizes), cut, sizes, rules)
     else:
-        blocked = tasks.attend(tasks.Given(*given, *_bounds(rules)), cut.tasks)
+        given = tasks.Given(*parts(flat.float(), sizes), *_bounds(rules))
+        blocked = tasks.attend(given, cut.tasks).to(flat.dtype)
     tokens = len(cut.begin)
     out = flat.new_empty(tokens, sizes.heads * sizes.width)
     call("flatten", flat.dtype, blocked, cut.begin, cut.count, out, tokens, sizes.heads, sizes.width)
@@ -121,8 +121,11 @@ def attend_backward(
     if cut.tasks is None:
         grads = _slopes(given, flat, cut, (down, dots), sizes, rules)
     else:
-        grads = parts(torch.empty_like(flat), sizes)
-        tasks.attend_backward(tasks.Given(*given, *_bounds(rules)), cut.tasks, down, dots, grads)
+        wide = flat.float()
+        slopes = torch.empty_like(wide)
+        whole = tasks.Given(*parts(wide, sizes), *_bounds(rules))
+        tasks.attend_backward(whole, cut.tasks, down.float(), dots, parts(slopes, sizes))
+        grads = parts(slopes.to(flat.dtype), sizes)
     out = flat.new_empty(tokens, (sizes.heads + 2 * sizes.keys) * sizes.width)
     call("join", flat.dtype, *grads, *tables, cut.begin, cut.count, out, tokens, sizes.heads, sizes.keys, sizes.width)
     return out

@@ -193,7 +193,7 @@ def _in_machine_code(like: Tensor, block: Block, positions: Positions) -> bool:
 
 def _cut(like: Tensor, block: Block, positions: Positions) -> tuple[segments.Plan, segments.Sizes]:
     shape = block.shape
-    cut = segments.plan(positions.layout, shape.rules.window, like.dtype)
+    cut = segments.plan(positions.layout, shape.rules.window)
     return cut, segments.Sizes(shape.heads, shape.key_heads, shape.width)
 
 
