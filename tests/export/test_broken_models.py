@@ -61,9 +61,10 @@ def test_shards_smaller_than_a_tensor_hold_one_each(tiny_model: Callable[[str], 
     from transformers import AutoModelForCausalLM
 
     from hone.export.folder import write_folder
+    from hone.export.weights import Weights
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.float32)
-    write_folder(model, tmp_path / "out", source=tiny_model("llama"), shard_gigabytes=0)
+    write_folder(Weights(model), tmp_path / "out", source=tiny_model("llama"), shard_gigabytes=0)
     listed = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())["weight_map"]
     assert len(set(listed.values())) == len(listed) > 10
     for name, shard in listed.items():

@@ -1,4 +1,4 @@
-"""What an export holds in memory: what it imports, the model once, and little beside it."""
+"""What an export holds in memory: what it imports, and a weight at a time, never the whole model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def large(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("form", ["safetensors", "gguf"])
-def test_an_export_holds_little_beside_the_model(form: str, large: tuple[Path, Path, int], tmp_path: Path) -> None:
+def test_an_export_never_holds_the_whole_model(form: str, large: tuple[Path, Path, int], tmp_path: Path) -> None:
     base, adapter, size = large
     given = {
         "model_name_or_path": base, "adapter_name_or_path": adapter, "template": "chatml", "export_check": False,
@@ -69,4 +69,4 @@ def test_an_export_holds_little_beside_the_model(form: str, large: tuple[Path, P
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["code"] == 0
-    assert size < found["above"] < size + 64 * MIB, (size, found)  # a second copy would be 170 MiB more
+    assert found["above"] < size - 56 * MIB, (size, found)  # 70 to 85 MiB, most of it code that is brought in late

@@ -69,14 +69,16 @@ def test_a_template_in_a_gguf_file_does_not_leave_the_sandbox(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from hone.export.gguf_file import write_gguf
+    from hone.export.weights import Weights
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
     payload = way.replace("PLACE", str(tmp_path / "canary")) + tokenizer.chat_template
     (tmp_path / "gguf").mkdir()
     write_gguf(
-        tmp_path / "gguf/model.gguf", model, tokenizer, wanted="f32", chat_template=payload, stop_ids=(2,), begins=False
-    )
+        tmp_path / "gguf/model.gguf", Weights(model), tokenizer, wanted="f32", chat_template=payload, stop_ids=(2,),
+        begins=False,
+    )  # fmt: skip
     with pytest.raises(ModelError, match="TEMPLATE-JINJA") as caught:
         asked(tmp_path / "gguf/model.gguf")
     assert caught.value.exit_code == 4

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hone.errors import ModelError, NumericError
+from hone.errors import ModelError
+from hone.export.safetensors_file import one_at_a_time
+from hone.export.weights import Weights
 from hone.models.json_file import read_json
 from hone.models.processor import FILES as PROCESSOR
 from hone.models.save import save_model
@@ -24,26 +26,11 @@ def model_bytes(model: Any) -> int:
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
-def refuse_broken_numbers(model: Any) -> None:
-    """Raise NumericError naming a weight that is no number.
-
-    A sum is a number only where all of its parts are, and takes no memory; one that is none may also be too large.
-    """
-    import torch
-
-    for name, weight in model.named_parameters():
-        if not weight.is_floating_point() or bool(weight.sum(dtype=torch.float32).isfinite()):
-            continue
-        if not bool(weight.isfinite().all()):
-            raise NumericError.one(
-                "EXPORT-NAN", f"the weight {name} holds NaN or infinity", "",
-                "use an earlier checkpoint, or infer_dtype: float32 where numbers are too large for the format",
-            )  # fmt: skip
-
-
-def write_folder(model: Any, place: Path, *, source: Path, shard_gigabytes: int) -> None:
-    """Weights and config of the model; the generation config and the image processor are the vendor's, if any."""
-    save_model(model, None, place, shard_gigabytes=shard_gigabytes)
+def write_folder(weights: Weights, place: Path, *, source: Path, shard_gigabytes: int) -> None:
+    """Weights and config of the model; the generation config and the image processor are the vendor's, if any. Raises
+    NumericError for a weight that is no number."""
+    with one_at_a_time(weights):
+        save_model(weights.model, None, place, shard_gigabytes=shard_gigabytes)
     for name in (GENERATION, *PROCESSOR):
         if (source / name).is_file():
             shutil.copyfile(source / name, place / name)

@@ -12,6 +12,7 @@ from hone.errors import ModelError
 from hone.export.gguf_family import Family, describe, family_of, rope_factors
 from hone.export.gguf_types import TYPES, converted, file_type, type_of
 from hone.export.gguf_words import write_words
+from hone.export.weights import Weights
 
 Layout = Callable[[Any], Any]
 """A weight → its float32 values as llama.cpp reads them."""
@@ -36,7 +37,7 @@ def gguf_bytes(model: Any, wanted: str) -> int:
 
 def write_gguf(
     path: Path,
-    model: Any,
+    weights: Weights,
     tokenizer: Any,
     *,
     wanted: str,
@@ -44,11 +45,12 @@ def write_gguf(
     stop_ids: tuple[int, ...],
     begins: bool,
 ) -> None:
-    """Write a merged model with its tokenizer. `wanted` is one of `gguf_types.TYPES`; `begins`: prompts begin with the
-    tokenizer's token for that. Raises ModelError for a family or a tokenizer that is not known."""
+    """Write a model with its tokenizer. `wanted` is one of `gguf_types.TYPES`; `begins`: prompts begin with the
+    tokenizer's token for that. Raises ModelError for a family or a tokenizer that is not known, NumericError for a
+    weight that is no number."""
     from gguf import GGUFWriter
 
-    config, family = model.config, family_of(model.config)
+    config, family = weights.model.config, family_of(weights.model.config)
     writer = GGUFWriter(None, family.arch)
     writer.add_type("model")
     writer.add_file_type(file_type(wanted))
@@ -63,8 +65,8 @@ def write_gguf(
 
         tensors["rope_freqs.weight"] = torch.from_numpy(factors)
         turned["rope_freqs.weight"] = _laid_out("rope_freqs", family, config)
-    for new, old, weight in _weights(model, family):
-        tensors[new], turned[new] = weight, _laid_out(old, family, config)
+    for new, old, weight in _weights(weights.model, family):
+        tensors[new], turned[new] = weight, _made(weights, old, _laid_out(old, family, config))
     kinds = {name: type_of(name, tuple(weight.shape), wanted) for name, weight in tensors.items()}
     _write(writer, path, tensors, kinds, turned)
 
@@ -72,6 +74,11 @@ def write_gguf(
 def _laid_out(name: str, family: Family, config: Any) -> Layout:
     """What gives a weight's values as llama.cpp lays them out."""
     return lambda weight: family.layout(name, weight.detach().float().cpu().numpy(), config)
+
+
+def _made(weights: Weights, name: str, layout: Layout) -> Layout:
+    """The same for a weight that is first made."""
+    return lambda weight: layout(weights.made(name, weight))
 
 
 def write_lora(path: Path, folder: Path, config: Any) -> None:

@@ -15,6 +15,7 @@ from hone.rundir import RunCard, read_card, write_card
 
 if TYPE_CHECKING:
     from hone.dialogue.encoder import Encoder
+    from hone.export.weights import Weights
 
 GGUF = "model.gguf"
 
@@ -38,7 +39,8 @@ def export(recipe: Recipe, target: Path) -> None:
     from hone.export import fidelity, folder, k_quants, ollama
     from hone.export.gguf_file import gguf_bytes
     from hone.export.place import check_place, drafted
-    from hone.models.adapters import locate_adapter, merged
+    from hone.export.weights import weights_of
+    from hone.models.adapters import locate_adapter
     from hone.models.quantization import is_quantized
     from hone.models.source import find_source
     from hone.models.tokenizer import load_tokenizer
@@ -62,26 +64,26 @@ def export(recipe: Recipe, target: Path) -> None:
     witness = witness_of(recipe, model, encoder)
     if is_quantized(model):
         model = _model(recipe, source, tokenizer, plain=True)
-    if hasattr(model, "peft_config"):
-        model = merged(model)
-    folder.refuse_broken_numbers(model)
+    weights = weights_of(model, source if len(adapters) < 2 else None)  # the first of two was merged in memory
+    del model
     template, faithful = chat_template(encoder, tokenizer, vendor)
     as_folder = wish.export_format == "safetensors"
-    size = folder.model_bytes(model) if as_folder else gguf_bytes(model, wish.export_gguf_type)
+    size = folder.model_bytes(weights.model) if as_folder else gguf_bytes(weights.model, wish.export_gguf_type)
     with drafted(target, size) as place:
         if as_folder:
-            folder.write_folder(model, place, source=source, shard_gigabytes=wish.export_size)
+            folder.write_folder(weights, place, source=source, shard_gigabytes=wish.export_size)
             same = plain == _marks(tokenizer)
             folder.write_tokenizer(tokenizer, place, source=source, same=same, vendor=vendor, template=template)
         else:
-            _write_gguf(place, model, tokenizer, encoder, wanted=wish.export_gguf_type, template=template)
+            _write_gguf(place, weights, tokenizer, encoder, wanted=wish.export_gguf_type, template=template)
         if wish.export_format == "ollama":
-            context = min(int(model.config.max_position_embeddings), 4096)
+            context = min(int(weights.model.config.max_position_embeddings), 4096)
             ollama.write_modelfile(place, encoder.template, tokenizer, weights=GGUF, context=context)
         if card is not None:
             write_card(place, replace(card, base_fingerprint=None))
-        form, rows = str(model.dtype).removeprefix("torch."), int(model.config.get_text_config().vocab_size)
-        del model  # before the export is loaded back
+        form = str(weights.model.dtype).removeprefix("torch.")
+        rows = int(weights.model.config.get_text_config().vocab_size)
+        del weights  # before the export is loaded back
         if witness is not None:
             if as_folder:
                 found = compare_folder(place, witness, encoder, form, with_template=faithful)
@@ -98,7 +100,7 @@ def export(recipe: Recipe, target: Path) -> None:
 
 
 def _write_gguf(
-    place: Path, model: Any, tokenizer: Any, encoder: Encoder, *, wanted: str, template: str | None
+    place: Path, weights: Weights, tokenizer: Any, encoder: Encoder, *, wanted: str, template: str | None
 ) -> None:
     """The GGUF file; formats that llama.cpp makes come out of one in full precision, which goes."""
     from hone.export import k_quants
@@ -108,7 +110,7 @@ def _write_gguf(
     later = wanted in k_quants.TYPES
     first = place / f".whole-{GGUF}" if later else place / GGUF
     write_gguf(
-        first, model, tokenizer, wanted=k_quants.SOURCE if later else wanted, chat_template=template,
+        first, weights, tokenizer, wanted=k_quants.SOURCE if later else wanted, chat_template=template,
         stop_ids=encoder.stop_ids, begins=begins(encoder),
     )  # fmt: skip
     if later:
