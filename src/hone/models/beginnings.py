@@ -45,7 +45,7 @@ def joined(model: nn.Module, base: Any, batch: Mapping[str, Any]) -> Joined | No
     count tokens, and with pictures, every token is run.
     """
     borders = batch.get("cu_seqlens")
-    if borders is None or len(borders) <= 2 or not OWN.issuperset(batch) or not _may(model, base):
+    if borders is None or len(borders) <= 2 or not may_move(model, base, batch):
         return None
     lengths = borders.diff().long()
     counted = torch.arange(int(borders[-1])) - (borders[:-1].long()).repeat_interleave(lengths)
@@ -56,8 +56,11 @@ def joined(model: nn.Module, base: Any, batch: Mapping[str, Any]) -> Joined | No
     return None if plan is None or not proven(base) else _shortened(ids, places, plan)
 
 
-def _may(model: nn.Module, base: Any) -> bool:
+def may_move(model: nn.Module, base: Any, batch: Mapping[str, Any]) -> bool:
+    """Whether nothing hangs on how many tokens are run, and at which places of the row."""
     config = base.config
+    if not OWN.issuperset(batch):
+        return False
     if getattr(config, "_attn_implementation", "") != NAME or base.get_input_embeddings().weight.device.type != "cpu":
         return False
     if getattr(config.get_text_config(), "output_router_logits", False):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hone.models.attention import CONTINUES, isolates, packed_arguments, positions_for
 from hone.models.beginnings import Joined, joined
+from hone.models.lengths import filled
 from hone.models.pictures import COUNTS, between
 
 IGNORED = -100
@@ -80,7 +81,7 @@ def end_states(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """The last hidden state of every segment of a flattened batch [S, H], with grad; no logits are made."""
     cu_seqlens = batch["cu_seqlens"]
     if len(cu_seqlens) <= 2 or isolates(model):
-        once = joined(model, causal_model(model), batch)
+        once = _run_as(model, causal_model(model), batch)
         ends = _places(cu_seqlens[1:].long() - 1, once)
         return _hidden(model, batch if once is None else once.batch)[ends]
     return torch.cat([_hidden(model, part)[-1:] for part in _segments(batch, cu_seqlens.tolist())])
@@ -127,7 +128,7 @@ def _flat_states(model: nn.Module, batch: Mapping[str, Any]) -> LabelStates:
     taken: list[Tensor] = []
     once = None
     if head is not None and form is not None:
-        once = joined(model, base, batch)
+        once = _run_as(model, base, batch)
         with _head_replaced_by(head, taken.append):
             run(model, batch if once is None else once.batch)
     if form is None or len(taken) != 1:
@@ -135,6 +136,11 @@ def _flat_states(model: nn.Module, batch: Mapping[str, Any]) -> LabelStates:
         return LabelStates(logits.reshape(-1, logits.shape[-1])[rows], targets, segments, None, LogitForm())
     hidden = taken[0].reshape(-1, taken[0].shape[-1])[_places(rows, once)]
     return LabelStates(hidden, targets, segments, plain_linear(head) or head, form)
+
+
+def _run_as(model: nn.Module, base: Any, batch: Mapping[str, Any]) -> Joined | None:
+    """The batch that is run in the place of this one; None where it is this one."""
+    return filled(model, base, batch, joined(model, base, batch))
 
 
 def _places(rows: Tensor, once: Joined | None) -> Tensor:
