@@ -12,6 +12,7 @@ import torch
 
 from hone.engines.base import Piece, QueueFullError
 from hone.engines.request import Request
+from hone.engines.thrift import give_back_memory_after
 
 PIECE = 64
 """Tokens of prompts read at a time while answers are being written, so that these do not stall."""
@@ -112,6 +113,7 @@ class Scheduler:
     def _work(self) -> None:
         while self._something():
             self._tick()
+        give_back_memory_after(threading.current_thread())
 
     def _something(self) -> bool:
         """Wait for work; False when none came, or when the program ends.

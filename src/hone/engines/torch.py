@@ -19,6 +19,7 @@ from hone.engines.request import Request
 from hone.engines.scheduler import Scheduler
 from hone.engines.seen import Seen
 from hone.engines.threads import give_back_threads
+from hone.engines.thrift import keep_few_kernels
 from hone.models.speed.recognize import NotUnderstood
 
 __all__ = ["QUEUE", "SLOTS", "TorchEngine"]
@@ -38,6 +39,7 @@ class TorchEngine(BoardEngine):
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.own = OwnForward(self.model)
+        keep_few_kernels()
         board = _board(self.model, self.own)
         kept = Memory.of(self.model, memory)
         scheduler = Scheduler(board, kept, slots=slots, queue=queue)
