@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 FEW, FEW_PACKED = 3, 2
-"""Up to so many rows the weight stands left of the product: BLAS then reads it once, on all cores. From more rows on
-oneDNN is faster, sooner where the weight is packed for it."""
+"""Up to so many rows BLAS reads a weight fastest. From more rows on oneDNN does, sooner where it is packed for it."""
+MUCH = 0.8
+"""What a plain product must take of the time of the other way to be chosen: what is nearly equal is not left to
+chance."""
 ROWS = 8
 """How many rows a weight is packed for; it serves any number."""
 
@@ -34,12 +38,37 @@ def product(states: Tensor, weight: Tensor, bias: Tensor | None, packed: Tensor 
         return functional.linear(states, weight, bias)
     if len(states) > (FEW if packed is None else FEW_PACKED):
         return _by_onednn(states, weight if packed is None else packed, bias)
-    out = _of_one(states, weight) if len(states) == 1 else torch.mm(weight, states.t()).t().contiguous()
+    out = _by_blas(states, weight)
     return out if bias is None else out.add_(bias)
 
 
+def _by_blas(states: Tensor, weight: Tensor) -> Tensor:
+    """The way that is faster on this processor: libraries share out few rows among the cores of some makers only."""
+    if _plain(len(states), torch.get_num_threads()):
+        return functional.linear(states, weight)
+    return _shared_out(states, weight)
+
+
+@lru_cache(maxsize=64)
+def _plain(rows: int, threads: int) -> bool:
+    """Whether a plain product of so many rows is much faster here than one whose work is shared out; measured once."""
+    states, weight = torch.randn(rows, 512), torch.randn(2048, 512)
+    took: dict[Callable[[Tensor, Tensor], Tensor], float] = {functional.linear: 1.0, _shared_out: 1.0}
+    for _ in range(8):
+        for way in took:
+            began = time.perf_counter()
+            way(states, weight)
+            took[way] = min(took[way], time.perf_counter() - began)
+    return took[functional.linear] < MUCH * took[_shared_out]
+
+
+def _shared_out(states: Tensor, weight: Tensor) -> Tensor:
+    """The weight stands left of the product, so that cores share it out."""
+    return _of_one(states, weight) if len(states) == 1 else torch.mm(weight, states.t()).t().contiguous()
+
+
 def _of_one(row: Tensor, weight: Tensor) -> Tensor:
-    """A product with a vector runs on one core. A batch of such products, each with a share of the outputs, runs on
+    """A product with a vector may run on one core. A batch of such products, each with a share of the outputs, runs on
     all, and reads the weight as fast as memory gives it."""
     threads = torch.get_num_threads()
     if threads > 1 and len(weight) % threads == 0 and weight.is_contiguous():
