@@ -77,6 +77,17 @@ def test_what_depends_on_its_texts_is_rendered_by_itself(bordered_tokenizer: Any
     assert forms(bordered_tokenizer).sides(said) is None
 
 
+def test_forms_do_not_fill_memory_whatever_roles_are_sent(
+    bordered_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hone.dialogue.forms.KEPT", 3)
+    made = forms(bordered_tokenizer)
+    said = [talk(*[user("x"), answer("y")] * count) for count in range(1, 9)]
+    for conversation in (*said, *said):
+        assert made.sides(conversation) == forms(bordered_tokenizer).sides(conversation)
+        assert len(made._known) <= 3
+
+
 def test_results_have_their_own_form(bordered_tokenizer: Any) -> None:
     made = forms(bordered_tokenizer)
     asked, told = made.sides(talk(user("x"), answer("y"))), made.sides(talk(result("x"), answer("y")))

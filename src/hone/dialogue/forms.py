@@ -16,6 +16,8 @@ from hone.dialogue.words import is_blank
 
 MOST = 64
 """Messages above which a conversation is rendered by itself: forms as long are not worth their room."""
+KEPT = 4096
+"""Forms that are kept at most: who asks a server chooses the roles."""
 
 Section = str | Packed
 """A text to be tokenised alone, or ids."""
@@ -51,6 +53,8 @@ class Forms:
             return None
         roles = tuple([message.role for message in conversation.messages])
         if roles not in self._known:
+            if len(self._known) >= KEPT:
+                self._known.clear()
             self._known[roles] = self._form(conversation)
         form = self._known[roles]
         return None if form is None else [[_filled(section, texts) for section in side] for side in form]
