@@ -27,6 +27,11 @@ class Memory:
         token = 2 * layers * heads * width * model.dtype.itemsize
         return cls(free_memory(model.device) // 2 if allowed is None else allowed, token)
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens there is room for in all."""
+        return self.allowed // self.token
+
     def holds(self, lengths: Sequence[int]) -> bool:
         """Whether requests of so many tokens at the most fit side by side: each takes the room of the longest.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 GROWTH = 256
-"""Columns added at once, at the least."""
+"""Columns added at once, at the least; all widths are multiples of it."""
 WORTH = 8
 """A beginning shared with another request is copied from so many tokens on."""
 
@@ -17,10 +17,13 @@ class Slots:
 
     The first `used` slots belong to requests under way. Those behind them still hold what was read there before, until
     they are taken: a prompt that begins the same, and has the same adapter, takes its keys and values from them.
+    `room`: how many tokens all slots together should hold at most (None: any number). Where there would be more, slots
+    are as wide as those under way need, and what others have left is forgotten.
     """
 
     def __init__(self, layers: int, shape: tuple[int, int], dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
+        self.room: int | None = None
         self.buffers = [torch.zeros(0, 0, *shape, dtype=dtype) for _ in range(layers)]
         self.ids: list[list[int]] = []
         """The tokens whose keys and values stand in each slot."""
@@ -61,14 +64,23 @@ class Slots:
         have, wide = len(self.ids), self.columns
         if slots <= have and columns <= wide:
             return
-        rows = have if slots <= have else 1 << (slots - 1).bit_length()
-        width = max(wide if columns <= wide else columns + max(GROWTH, columns // 4), GROWTH)
+        rows, width = self._size(slots, columns)
+        kept, shared = min(have, rows), min(wide, width)
         for place, old in enumerate(self.buffers):
             new = torch.zeros(rows, width, *self.shape, dtype=self.dtype)  # what is masked must still be a number
-            new[:have, :wide] = old
+            new[:kept, :shared] = old[:kept, :shared]
             self.buffers[place] = new
-        self.ids += [[] for _ in range(rows - have)]
-        self.owners += [0] * (rows - have)
+        self.ids = [ids[:width] for ids in self.ids[:rows]] + [[] for _ in range(rows - kept)]
+        self.owners = self.owners[:rows] + [0] * (rows - kept)
+
+    def _size(self, slots: int, columns: int) -> tuple[int, int]:
+        """Rows and width of new buffers: with something to spare, else without it, else as few as there must be."""
+        have, wide = len(self.ids), self.columns
+        rows = have if slots <= have else 1 << (slots - 1).bit_length()
+        width = wide if columns <= wide else columns + columns // 4
+        narrow = max(columns, *(len(self.ids[slot]) + 1 for slot in range(self.used)), 1)
+        sizes = [(rows, _round(width)), (rows, _round(narrow)), (max(slots, self.used), _round(narrow))]
+        return next((size for size in sizes if self.room is None or size[0] * size[1] <= self.room), sizes[-1])
 
     def clear(self) -> None:
         """Forget everything, the buffers too."""
@@ -87,6 +99,10 @@ class Slots:
             buffer[other, :length] = kept
         self.ids[one], self.ids[other] = self.ids[other], self.ids[one]
         self.owners[one], self.owners[other] = self.owners[other], self.owners[one]
+
+
+def _round(columns: int) -> int:
+    return -(-columns // GROWTH) * GROWTH
 
 
 def _shared(ids: Sequence[int], prompt: Sequence[int], most: int) -> int:

@@ -42,6 +42,8 @@ class TorchEngine(BoardEngine):
         keep_few_kernels()
         board = _board(self.model, self.own)
         kept = Memory.of(self.model, memory)
+        if isinstance(board, QuickBoard):
+            board.slots.room = kept.tokens
         scheduler = Scheduler(board, kept, slots=slots, queue=queue)
         super().__init__(scheduler, tokenizer, self.model.config.get_text_config().vocab_size, self.model.device)
         self.sees = isinstance(board, Board)
