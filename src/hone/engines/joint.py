@@ -122,14 +122,13 @@ class JointCache:
         self.columns.end += 1
 
     def _make_room(self, rows: int, left: int) -> None:
-        """Rows enough, a free column at the end, and `left` columns before it: else larger buffers, the rows moved
-        left as far as they go."""
+        """Rows enough, a free column at the end, and `left` columns before it: else other buffers, the rows moved
+        left as far as they go, and no more of them than are in use now, to the next power of two."""
         first, end = self.columns.first, self.columns.end
         if rows <= self.rows and end < self.width and left <= end:
             return
         used = max(left, end - first)
-        most = max(self.rows, 1 << (rows - 1).bit_length())
-        self._resize(most, used + max(GROWTH, used // 2), used - end)
+        self._resize(1 << (rows - 1).bit_length(), used + max(GROWTH, used // 2), used - end)
 
     def _resize(self, rows: int, columns: int, shift: int) -> None:
         for layer in self.layers:
