@@ -7,6 +7,8 @@ import os
 import pickle
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hone.errors import ModelError
-from hone.models.load import load_model
+from hone.models.load import _read, load_model
 from hone.models.tokenizer import load_tokenizer
 from hone.recipe import ModelSection
 
@@ -57,6 +59,47 @@ def test_every_family_loads_with_the_weights_that_lie_on_disk(tiny_model: Callab
     assert parameters.keys() == stored.keys()
     assert all(torch.equal(parameters[name], stored[name]) for name in stored)
     assert not model.training
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_computed_while_loading_is_what_the_library_computes(
+    tiny_model: Callable[[str], Path], family: str
+) -> None:
+    """Rotary frequencies, and whatever else no file holds."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_model(family)
+    right = dict(AutoModelForCausalLM.from_pretrained(folder).named_buffers())
+    found = dict(load(folder).named_buffers())
+    assert found.keys() == right.keys() and found
+    assert all(torch.equal(found[name], right[name]) for name in right)
+
+
+def test_an_architecture_that_needs_it_is_loaded_in_the_librarys_own_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn:
+        @staticmethod
+        def from_pretrained(*_: Any, **__: Any) -> torch.Tensor:
+            with torch.device("meta"):
+                return torch.ones(3) + torch.arange(3)
+
+    monkeypatch.setattr("hone.models.load.auto_class", lambda _: Stubborn)
+    assert _read(folder, {}).is_meta
+
+
+def test_sympy_is_not_needed_to_load_a_model(folder: Path) -> None:
+    program = (
+        "import sys; from hone.imports import lighten; lighten()\n"
+        "import torch; from hone.models.load import load_model; from hone.recipe import ModelSection\n"
+        "model = ModelSection(model_name_or_path=sys.argv[1])\n"
+        "load_model(model, dtype=torch.float32, device=torch.device('cpu'))\n"
+        "print('sympy' in sys.modules)\n"
+        "with torch.device('meta'): print(torch.arange(3).device)"
+    )
+    words = [sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False", "meta"]  # and torch counts where it is told, as before
 
 
 def test_weights_come_in_the_dtype_asked_for(tiny_model: Callable[[str], Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +91,7 @@ def _load_folder(folder: Path, options: Mapping[str, Any], shape: Shape) -> Any:
     if shape.at_random:
         return _at_random(options, shape)
     try:
-        with _nothing_drawn():
-            model, report = auto_class(read_config(folder)).from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True,
-                ignore_mismatched_sizes=True, **options,  # mismatches are told below, by name
-            )  # fmt: skip
+        model, report = _read(folder, options)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as reason:
@@ -110,21 +107,48 @@ def _load_folder(folder: Path, options: Mapping[str, Any], shape: Shape) -> Any:
     return _watched(model, shape).eval()
 
 
+def _read(folder: Path, options: Mapping[str, Any]) -> Any:
+    """The model and the library's report. An architecture that computes with rows of numbers and with what is on the
+    meta device at once is read in the library's own way."""
+    read = partial(
+        auto_class(read_config(folder)).from_pretrained, str(folder), local_files_only=True, use_safetensors=True,
+        output_loading_info=True, ignore_mismatched_sizes=True, **options,  # mismatches are told later, by name
+    )  # fmt: skip
+    if "device_map" in options:
+        return read()
+    try:
+        with _without_references():
+            return read()
+    except (RuntimeError, NotImplementedError) as reason:
+        if "meta" not in str(reason):
+            raise
+        return read()
+
+
 @contextmanager
-def _nothing_drawn() -> Iterator[None]:
-    """An embedding on the meta device draws no first values meanwhile: there is nothing to hold them, and torch would
-    bring in its reference implementations and sympy for it (0.6 s of processor time)."""
-    draw = torch.nn.Embedding.reset_parameters
+def _without_references() -> Iterator[None]:
+    """Meanwhile an embedding on the meta device draws no first values, as nothing is held there, and rows of numbers
+    (rotary frequencies are made of them) are on the CPU: torch would bring in its reference implementations and sympy
+    for either, half a second."""
+    draw, count = torch.nn.Embedding.reset_parameters, torch.arange
+    with torch.device("cpu"):  # on its first use torch lists, for good, what makes tensors: not what stands in for it
+        torch.empty(0)
 
     def unless_empty(embedding: torch.nn.Embedding) -> None:
         if not embedding.weight.is_meta:
             draw(embedding)
 
+    def held(*given: Any, device: Any = None, **named: Any) -> torch.Tensor:
+        here = "cpu" if device is None and torch.get_default_device().type == "meta" else device
+        return count(*given, device=here, **named)
+
     torch.nn.Embedding.reset_parameters = unless_empty  # type: ignore[method-assign]
+    torch.arange = held
     try:
         yield
     finally:
         torch.nn.Embedding.reset_parameters = draw  # type: ignore[method-assign]
+        torch.arange = count
 
 
 def auto_class(config: Mapping[str, Any]) -> Any:
