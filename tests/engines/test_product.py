@@ -47,8 +47,10 @@ def test_the_way_that_is_much_faster_here_is_chosen_once(slow: str, monkeypatch:
         return states @ weight.t()
 
     ways._plain.cache_clear()
+    drawn = torch.get_rng_state()
     monkeypatch.setattr(torch.nn.functional if slow == "linear" else ways, slow, hindered)
     assert ways._plain(1, torch.get_num_threads()) == (slow != "linear")
+    assert torch.equal(torch.get_rng_state(), drawn), "a run that measures would go on with other random numbers"
     monkeypatch.undo()
     assert ways._plain(1, torch.get_num_threads()) == (slow != "linear")
     ways._plain.cache_clear()
