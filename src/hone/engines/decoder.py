@@ -13,7 +13,7 @@ from torch.nn import functional
 from hone.engines.lora import Factors, Lora
 from hone.engines.memory import free_memory
 from hone.engines.mixing import Mixer
-from hone.engines.product import pack, product
+from hone.engines.product import Packed, pack, product
 from hone.engines.slots import Slots
 from hone.models.speed import pointwise
 from hone.models.speed.block import Block, Norm
@@ -66,8 +66,8 @@ class Decoder:
         self.mixer = Mixer(self.fitted)
         self.packed = self._packed()
 
-    def _packed(self) -> Mapping[Place, Tensor | None]:
-        """Weights once more in an order that is read faster for several rows, where memory is plenty."""
+    def _packed(self) -> Mapping[Place, Packed]:
+        """Weights once more in an order that is read faster for few rows, where memory is plenty."""
         places = [HEAD, *((number, which) for number in range(len(self.blocks)) for which in range(4))]
         weights = [self._frozen(place).weight for place in places]
         return dict(zip(places, pack(weights, free_memory(self.embedding.device) // SPARE), strict=True))

@@ -10,35 +10,53 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hone.models.native import panels
+from hone.models.native.panels import Panels
+
 FEW, FEW_PACKED = 3, 2
 """Up to so many rows BLAS reads a weight fastest. From more rows on oneDNN does, sooner where it is packed for it."""
+MANY = 64
+"""Up to so many rows machine code with panels is the fastest."""
 MUCH = 0.8
 """What a plain product must take of the time of the other way to be chosen: what is nearly equal is not left to
 chance."""
 ROWS = 8
-"""How many rows a weight is packed for; it serves any number."""
+"""How many rows oneDNN packs a weight for; it serves any number."""
+
+Packed = Panels | Tensor | None
+"""A weight once more: in panels, or as oneDNN packs it."""
 
 
-def pack(weights: Sequence[Tensor], room: int) -> list[Tensor | None]:
-    """Copies of weights [outputs, inputs] in the order in which oneDNN reads them for several rows, about half as long
-    as where they stand by rows. None for each where all of them do not fit in `room` bytes, or there is no such order.
+def pack(weights: Sequence[Tensor], room: int) -> list[Packed]:
+    """Copies of weights [outputs, inputs] in an order in which few rows read them faster: panels where there is machine
+    code, else oneDNN's, about half as long as where they stand by rows. None for each where all of them do not fit in
+    `room` bytes, or there is no such order.
     """
-    size = sum(weight.nbytes for weight in weights)
-    if size > room or not torch.backends.mkldnn.is_available() or {one.dtype for one in weights} != {torch.float32}:
+    if {one.dtype for one in weights} != {torch.float32}:
+        return [None] * len(weights)
+    if panels.available():
+        sizes = [weight.nbytes // 2 if panels.exact(weight) else weight.nbytes for weight in weights]
+        return [panels.panels(weight) for weight in weights] if sum(sizes) <= room else [None] * len(weights)
+    if sum(weight.nbytes for weight in weights) > room or not torch.backends.mkldnn.is_available():
         return [None] * len(weights)
     return [torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) for weight in weights]
 
 
-def product(states: Tensor, weight: Tensor, bias: Tensor | None, packed: Tensor | None = None) -> Tensor:
+def product(states: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed = None) -> Tensor:
     """The same as a linear layer up to rounding: states [T, inputs], weight [outputs, inputs] → [T, outputs].
 
     `packed`: what `pack` made of the weight.
     """
     if weight.dtype != torch.float32:
         return functional.linear(states, weight, bias)
-    if len(states) > (FEW if packed is None else FEW_PACKED):
+    if isinstance(packed, Panels):
+        if len(states) > MANY:
+            return _by_onednn(states, weight, bias)
+        out = panels.times(states, packed)
+    elif len(states) > (FEW if packed is None else FEW_PACKED):
         return _by_onednn(states, weight if packed is None else packed, bias)
-    out = _by_blas(states, weight)
+    else:
+        out = _by_blas(states, weight)
     return out if bias is None else out.add_(bias)
 
 

@@ -75,9 +75,10 @@ def _target() -> Path | None:
     return cache_root() / "native" / f"rows-{key}.so"
 
 
-def _sources() -> tuple[Path, Path]:
-    """What is compiled, and what that reads."""
-    return Path(__file__).with_name("attention.c"), Path(__file__).with_name("rows.c")
+def _sources() -> tuple[Path, Path, Path]:
+    """What is compiled, and last what that reads."""
+    home = Path(__file__).parent
+    return home / "attention.c", home / "panels.c", home / "rows.c"
 
 
 def _program() -> str | None:
@@ -109,7 +110,7 @@ def _compiler(target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     words = [
         str(_program()),
         *FLAGS,
-        str(_sources()[0]),
+        *map(str, _sources()[:-1]),
         "-o",
         str(half),
         "-nodefaultlibs",
