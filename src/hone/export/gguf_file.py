@@ -91,10 +91,13 @@ def write_lora(path: Path, folder: Path, config: Any) -> None:
     from hone.models.json_file import read_json
 
     family, said = family_of(config), read_json(folder / CONFIG)
-    strange = [key for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern") if said.get(key)]
+    whole = "export the merged model: export_format: gguf"
+    strange = [
+        key for key in ("use_dora", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern") if said.get(key)
+    ]
     if said.get("peft_type") != "LORA" or strange:
         what = f"an adapter with {' and '.join(strange) or said.get('peft_type')} has no GGUF form of its own"
-        raise ModelError.one("GGUF-LORA", what, str(folder), "export the merged model: export_format: gguf")
+        raise ModelError.one("GGUF-LORA", what, str(folder), whole)
     rank = int(said["r"])
     alpha = float(said.get("lora_alpha") or rank) * (rank**0.5 if said.get("use_rslora") else 1.0)
     names = _names(family, config.num_hidden_layers)
@@ -103,7 +106,7 @@ def write_lora(path: Path, folder: Path, config: Any) -> None:
         match = re.fullmatch(r"base_model\.model\.(.+)\.(lora_[AB])\.weight", name)
         new = match and names.get_name(match[1])
         if not match or not new:
-            raise ModelError.one("GGUF-LORA", f"the tensor {name} has no place in a GGUF adapter", str(folder))
+            raise ModelError.one("GGUF-LORA", f"the tensor {name} has no place in a GGUF adapter", str(folder), whole)
         key = f"{new}.weight.{match[2].lower()}"
         tensors[key] = weight.float()
         turned[key] = _laid_out(f"{match[1]}.{match[2]}", family, config)

@@ -110,6 +110,8 @@ def _takes_turns(wrapped: Any) -> bool:
     from transformers import modeling_utils
 
     model = wrapped.get_base_model()
+    if any(getattr(config, "bias", "none") != "none" for config in wrapped.peft_config.values()):
+        return False  # biases were changed where they lie
     if getattr(model, "_weight_conversions", None) != [] or not hasattr(modeling_utils, "safe_save_file"):
         return False
     uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))

@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hone.errors import Fault, ModelError
+from hone.models.adapter_biases import (
+    WITHIN,
+    bias_kinds,
+    missing_faults,
+    refuse_shared_biases,
+    refuse_unmergeable,
+    restore_kinds,
+    setting_faults,
+)
 from hone.models.fingerprint import base_fingerprint
 from hone.models.json_file import read_json
 from hone.models.quantization import is_quantized
@@ -41,16 +50,26 @@ def locate_adapter(name: str, model: ModelSection) -> Path:
 
 def load_adapter(model: Any, folder: Path, model_section: ModelSection, *, training: bool) -> Any:
     """The model wrapped with the adapter, checked first. Raises ModelError naming the tensor that does not fit."""
-    from peft import PeftModel
+    import torch
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     fit_to_adapter(model, embedding_rows(folder), folder)
     check_adapter(model, folder, model_section)
+    if training:
+        refuse_shared_biases(folder, "it cannot go on learning while the model without it serves as a reference")
+    kinds = bias_kinds(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Built without weights and then given the file's: nothing is drawn at random to be thrown away. (On weights of
         # 8 bits the library cannot do that.)
         empty = not is_quantized(model)
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=training, low_cpu_mem_usage=empty)
+        found = PeftModel.from_pretrained(model, str(folder), is_trainable=training, low_cpu_mem_usage=empty)
+        config = found.peft_config["default"]
+        if empty and model.dtype != torch.float32 and not getattr(config, "target_parameters", None):
+            set_peft_model_state_dict(found, load_file(folder / WEIGHTS))  # it was rounded to the model's precision
+    restore_kinds(found, kinds)
+    return found
 
 
 def merge_adapter(model: Any, folder: Path, model_section: ModelSection) -> Any:
@@ -63,6 +82,7 @@ def merged(wrapped: Any) -> Any:
 
     The sum is made in float32 and rounded once, whatever precision the weights are kept in.
     """
+    refuse_unmergeable(dict(_adapted(wrapped)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a tied embedding that was learned is written out twice from here on
         _merge_half_precision(wrapped)
@@ -72,13 +92,21 @@ def merged(wrapped: Any) -> Any:
     return model
 
 
+def _adapted(wrapped: Any) -> Iterator[tuple[str, Any]]:
+    """The layers with an adapter, and their names in the model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in wrapped.named_modules():
+        if isinstance(layer, BaseTunerLayer):
+            yield name.removeprefix("base_model.model."), layer
+
+
 def _merge_half_precision(wrapped: Any) -> None:
     """Merge the layers whose weights are narrower than float32, one at a time, by way of float32."""
     import torch
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for layer in wrapped.modules():
-        weight = getattr(layer.get_base_layer(), "weight", None) if isinstance(layer, BaseTunerLayer) else None
+    for _, layer in _adapted(wrapped):
+        weight = getattr(layer.get_base_layer(), "weight", None)
         if weight is None or weight.dtype not in (torch.bfloat16, torch.float16):
             continue
         kind, weight.data = weight.dtype, weight.data.float()
@@ -98,7 +126,11 @@ def check_adapter(model: Any, folder: Path, model_section: ModelSection) -> None
     ModelError.all_of(_config_faults(config, folder))
     ModelError.all_of(_base_faults(folder, model_section))
     tensors = _read(folder)
-    ModelError.all_of([*_fit_faults(model, config, tensors, folder), *_target_faults(config, tensors, folder)])
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    adapted = list(dict.fromkeys(match[1] for name in tensors if (match := FACTOR.match(name))))
+    biases = missing_faults(parameters, config, tensors, adapted, folder)
+    fit, targets = _fit_faults(model, config, tensors, folder), _target_faults(config, tensors, folder)
+    ModelError.all_of([*fit, *targets, *biases])
     ModelError.all_of(_number_faults(folder))
 
 
@@ -125,6 +157,7 @@ def _config_faults(config: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
         yield Fault("REMOTE-CODE", "the adapter names a Python module to import, which is not done", where)
     if not isinstance(config.get("target_modules"), list | str):
         yield Fault("ADAPTER-CONFIG", "target_modules names no layers", where, fix)
+    yield from setting_faults(config, where)
 
 
 def _base_faults(folder: Path, model_section: ModelSection) -> Iterator[Fault]:
@@ -144,11 +177,12 @@ def _fit_faults(
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters(remove_duplicate=False))
     where, fix = str(folder / WEIGHTS), "use the base model that the adapter was trained on"
     for name, tensor in tensors.items():
-        factor, saved = FACTOR.match(name), SAVED.match(name)
+        factor, saved = FACTOR.match(name), SAVED.match(name.replace(WITHIN, ".bias"))
         if factor and config.get("target_parameters") and _stacked(modules, factor[1]):
             continue  # of experts' stacked weights: the library's own check has to do
         if factor and (module := modules.get(factor[1])) is not None and hasattr(module, "weight"):
-            wanted = _factor_shape(factor[2], module, config, tensor)
+            kind = "bias" if name.endswith("lora_B.bias") and config.get("lora_bias") else factor[2]
+            wanted = _factor_shape(kind, module, config, tensor)
         elif not factor and saved and saved[1] in parameters:
             wanted = tuple(parameters[saved[1]].shape)
         else:
@@ -178,7 +212,7 @@ def _factor_shape(kind: str, module: Any, config: Mapping[str, Any], tensor: Sto
     place = 1 if kind.endswith("B") else 0
     own = config.get("rank_pattern") and len(tensor.shape) == 2
     rank = tensor.shape[place] if own else config["r"]
-    shapes = {"A": (rank, inside), "B": (outside, rank), "magnitude_vector": (outside,)}
+    shapes = {"A": (rank, inside), "B": (outside, rank), "magnitude_vector": (outside,), "bias": (outside,)}
     return shapes[kind.removeprefix("lora_").removeprefix("embedding_")]
 
 

@@ -90,12 +90,14 @@ class _Service:
 
 def _sharing(policy: Any, materials: Materials) -> Any:
     """The policy's base with another adapter: frozen weights are the same memory, whatever learns is not."""
+    from hone.models.adapter_biases import refuse_shared_biases
     from hone.models.adapters import check_adapter, locate_adapter
     from hone.models.attention import use_packed_attention
 
     section = replace(materials.model, adapter_folder=None)
     folder = locate_adapter(str(materials.finetuning.reward_model), section)
     check_adapter(policy.get_base_model(), folder, section)
+    refuse_shared_biases(folder, "it cannot share the policy's")
     frozen = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
     twin = copy.deepcopy(policy, frozen)
     twin.load_adapter(str(folder), adapter_name="reward")
