@@ -130,7 +130,13 @@ def test_scores_of_the_users_own_and_of_sacrebleu(recipe, tmp_path, capsys) -> N
     own.write_text("def words(prompts, completions, answers):\n    return [len(one.split()) for one in answers]\n")
     metrics = predict(settle(recipe | {"predict_metrics": f"bleu,chrf,json_valid,{own}:words"}, verb="predict"))
     assert metrics["predict_words"] == pytest.approx(19 / 7) and metrics["predict_json_valid"] == 0.0
-    assert {"predict_bleu", "predict_chrf"} <= set(metrics) and "sacrebleu nrefs:1" in capsys.readouterr().err
+    assert {"predict_bleu", "predict_chrf"} <= set(metrics)
+    signed = capsys.readouterr().err, (tmp_path / "run/predictions.html").read_text("utf-8")
+    for name, settings in (
+        ("bleu", r"nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp"),
+        ("chrf", r"nrefs:1\|case:mixed\|eff:yes\|nc:6\|nw:0"),
+    ):
+        assert all(re.search(rf"{name}: sacrebleu {settings}\S*\|version:\d", text) for text in signed), signed[0]
 
 
 @pytest.mark.parametrize(

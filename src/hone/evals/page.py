@@ -41,16 +41,21 @@ def page(
     overall: Mapping[str, float],
     *,
     title: str,
+    note: str = "",
     beside: Sequence[str | None] | None = None,
 ) -> str:
-    """The page. `beside` holds another model's answer to each question. All that a model or a data set wrote is text:
-    nothing of it can become markup, and the page's policy lets no other script run."""
+    """The page. `note` says in lines how scores were counted; `beside` holds another model's answer to each question.
+
+    All that a model or a data set wrote is text: nothing of it can become markup, and the page's policy lets no other
+    script run.
+    """
     heads = ["row", "prompt", "answer", *(["answer beside it"] if beside is not None else []), "label", *scores]
     rows = [
         _row(number, one, None if beside is None else (beside[number] or ""), [s[number] for s in scores.values()])
         for number, one in enumerate(answers[:MOST])
     ]
     more = f"<p>The first {MOST:,} of {len(answers):,} answers.</p>" if len(answers) > MOST else ""
+    told = "".join(f"<p>{html.escape(line)}</p>" for line in note.splitlines())
     mark = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{mark}'"
     whole = "".join(
@@ -63,7 +68,7 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         "<meta name='viewport' content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
-        f"<table style='width:auto'>{whole}</table>\n{more}<p>A click on a heading sorts.</p>\n"
+        f"<table style='width:auto'>{whole}</table>\n{told}{more}<p>A click on a heading sorts.</p>\n"
         f"<table id='answers'><thead><tr>{buttons}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + f"\n</tbody></table>\n<script>{SCRIPT}</script></body></html>\n"

@@ -68,7 +68,8 @@ def write_predictions(
     write_text(file, "".join(f"{line}\n" for line in lines))
     other = None if beside is None else _beside(beside / named(ANSWERS, name), answers)
     title = f"Predictions of {name}" if name else "Predictions"
-    write_text(folder / named(PAGE, name), page(answers, scores.each, scores.together, title=title, beside=other))
+    whole = page(answers, scores.each, scores.together, title=title, note=scores.note, beside=other)
+    write_text(folder / named(PAGE, name), whole)
     if scores.note:
         say(scores.note)
     say(f"{len(answers):,} answers in {file}")
