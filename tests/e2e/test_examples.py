@@ -41,7 +41,7 @@ def tiny(tiny_model: Callable[[str], Path], seeing_model: Callable[[str], Path],
 
     def find(name: str) -> Path:
         if "-VL-" in name:
-            return seeing_model("qwen2_5_vl")
+            return seeing_model("qwen3_vl" if "Qwen3" in name else "qwen2_5_vl")
         plain = tiny_model("qwen3" if "qwen3" in name.lower() else "llama")
         if not name.endswith("-pro"):
             return plain
