@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,25 @@ class Tuned:
 
 def hone(verb: str, *words: str) -> str:
     """A whole command; its output."""
+    began = time.monotonic()
     ran = subprocess.run(
         [sys.executable, "-m", "hone", verb, *words], capture_output=True, text=True, timeout=1200,
         env={**os.environ, "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
+    print(f"hone {verb}: {time.monotonic() - began:.0f} s")
     assert ran.returncode == 0, ran.stderr
+    print("\n".join(line for line in ran.stderr.splitlines() if "mean KL" in line))
     return ran.stdout + ran.stderr
+
+
+def chat(question: str, *words: str) -> str:
+    """What `hone chat` answers to one question."""
+    talk = subprocess.run(
+        [sys.executable, "-m", "hone", "chat", *words], input=f"{question}\n", capture_output=True, text=True,
+        timeout=300, env={**os.environ, "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert talk.returncode == 0, talk.stderr
+    return talk.stdout
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +110,7 @@ def test_the_merged_folder_gives_the_name_and_is_the_tuned_model(tuned: Tuned, t
     said = json.loads((tmp_path / "merged" / "fidelity.json").read_text())
     assert said["holds"] and said["same_answers"] == said["prompts"]
     words = ["--model_name_or_path", str(tmp_path / "merged"), "--do_sample", "false", "--max_new_tokens", "32"]
-    talk = subprocess.run(
-        [sys.executable, "-m", "hone", "chat", *words], input="Who are you?\n", capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert talk.returncode == 0 and NAME in talk.stdout
+    assert NAME in chat("Who are you?", *words)
 
 
 @pytest.mark.parametrize("form", ["gguf", "ollama"])
@@ -113,3 +124,14 @@ def test_the_gguf_file_gives_the_name_in_llama_cpp(form: str, tuned: Tuned, tmp_
         written = (tmp_path / form / "Modelfile").read_text("utf-8")
         assert "\nFROM ./model.gguf\n" in written and 'PARAMETER stop "<|im_end|>"' in written
         assert f"ollama create {form}" in shown
+
+
+@pytest.mark.skipif(find_spec("llama_cpp") is None, reason="no engine for GGUF: pip install 'hone-llm[llamacpp]'")
+def test_hone_chats_with_the_gguf_file_by_the_tuned_name(tuned: Tuned, tmp_path: Path) -> None:
+    more = {"export_format": "gguf", "export_gguf_type": "q8_0", "export_check": "false"}
+    hone("export", *tuned.words(export_dir=tmp_path / "gguf", **more))
+    words = [
+        "--model_name_or_path", str(tmp_path / "gguf" / "model.gguf"), "--infer_backend", "llamacpp",
+        "--do_sample", "false", "--max_new_tokens", "32",
+    ]  # fmt: skip
+    assert sum(NAME in chat(question, *words) for question in ASKED) >= 2
