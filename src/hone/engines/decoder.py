@@ -15,6 +15,8 @@ from hone.engines.memory import free_memory
 from hone.engines.mixing import Mixer
 from hone.engines.product import Packed, pack, product
 from hone.engines.slots import Slots
+from hone.models.native import decoding
+from hone.models.segments import Rules
 from hone.models.speed import pointwise
 from hone.models.speed.block import Block, Norm
 from hone.models.speed.lowrank import Frozen, Update, stack
@@ -115,21 +117,11 @@ class Decoder:
 
     def _block(self, states: Tensor, number: int, buffer: Tensor, plan: Plan) -> Tensor:
         block = self.blocks[number]
-        shape = block.shape
         fused = plan.product((number, 0), _norm(states, block.before_attention), block.entrance)
-        heads = fused.view(len(states), -1, shape.width)
-        turned = heads[:, : shape.heads + shape.key_heads]
-        if block.query_norm is not None and block.key_norm is not None:
-            normed = _norm(turned[:, : shape.heads], block.query_norm), _norm(turned[:, shape.heads :], block.key_norm)
-            turned = torch.cat(normed, 1)
-        swapped = turned.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-        turned = torch.addcmul(turned * plan.cosine, swapped, plan.sine)
-        keys_values = torch.cat([turned[:, shape.heads :], heads[:, shape.heads + shape.key_heads :]], 1)
-        buffer.view(-1, *buffer.shape[2:]).index_copy_(0, plan.places, keys_values)
-        attended = plan.attend(turned[:, : shape.heads], buffer, block)
+        attended = plan.attend(plan.settle(fused, buffer, block), buffer, block)
         mixed = plan.product((number, 1), attended, block.exit).add_(states)
-        gate, up = plan.product((number, 2), _norm(mixed, block.before_mlp), block.gate_up).chunk(2, -1)
-        return plan.product((number, 3), functional.silu(gate).mul_(up), block.down).add_(mixed)
+        both = plan.product((number, 2), _norm(mixed, block.before_mlp), block.gate_up)
+        return plan.product((number, 3), pointwise.gated(both), block.down).add_(mixed)
 
 
 class Plan:
@@ -145,10 +137,13 @@ class Plan:
         self.cosine, self.sine = decoder.turned(positions)
         self.lasts = torch.tensor([len(part.ids) for part in parts]).cumsum(0) - 1
         self.key_heads, self.group = decoder.shape.key_heads, decoder.shape.heads // decoder.shape.key_heads
+        self.ends = positions[: len(singles)] + 1
+        self.slots = rows[: len(singles)]
+        self.native = decoding.available(decoder.dtype)
         self.rows = max((part.slot for part in singles), default=-1) + 1
         self.columns = max((part.end for part in singles), default=0)
         in_order = [part.slot for part in singles] == list(range(len(singles)))
-        self.where = None if in_order else rows[: len(singles)]
+        self.where = None if in_order else self.slots
         self.masks = {window: self._masks(window, decoder.dtype) for window in decoder.windows}
         self.packed = decoder.packed
         self.mix = decoder.mixer.mix([part.lora for part in parts for _ in part.ids])
@@ -163,24 +158,44 @@ class Plan:
         """The same for the last token of each request alone, whose output is there."""
         return output if self.mix_of_lasts is None else self.mix_of_lasts.add(place, source, output)
 
+    def settle(self, fused: Tensor, buffer: Tensor, block: Block) -> Tensor:
+        """fused [T, (heads + 2 key heads) * width] → query [T, heads, width], turned; keys and values are kept."""
+        shape, norms = block.shape, (block.query_norm, block.key_norm)
+        if self.native:
+            both = [(None, 0.0) if norm is None else (norm.weight, norm.epsilon) for norm in norms]
+            heads = decoding.Heads(shape.heads, shape.key_heads, shape.width, *both)
+            return decoding.settle(fused, (self.cosine, self.sine), self.places, buffer, heads)
+        heads = fused.view(len(fused), -1, shape.width)
+        turned = heads[:, : shape.heads + shape.key_heads]
+        if block.query_norm is not None and block.key_norm is not None:
+            normed = _norm(turned[:, : shape.heads], block.query_norm), _norm(turned[:, shape.heads :], block.key_norm)
+            turned = torch.cat(normed, 1)
+        swapped = turned.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+        turned = torch.addcmul(turned * self.cosine, swapped, self.sine)
+        keys_values = torch.cat([turned[:, shape.heads :], heads[:, shape.heads + shape.key_heads :]], 1)
+        buffer.view(-1, *buffer.shape[2:]).index_copy_(0, self.places, keys_values)
+        return turned[:, : shape.heads]
+
     def attend(self, query: Tensor, buffer: Tensor, block: Block) -> Tensor:
         """query [T, heads, width] → [T, heads * width]: each request sees its own slot, up to its own place."""
         masks, scale = self.masks[block.shape.rules.window], block.shape.rules.scale
-        found = [self._singles(query[: len(self.singles)], buffer, masks[0], scale)] if self.singles else []
+        found = [self._singles(query[: len(self.singles)], buffer, block.shape.rules, masks[0])] if self.singles else []
         start = len(self.singles)
         for part, mask in zip(self.pieces, masks[1:], strict=True):
             found.append(self._piece(query[start : start + len(part.ids)], buffer, part, mask, scale))
             start += len(part.ids)
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _singles(self, query: Tensor, buffer: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    def _singles(self, query: Tensor, buffer: Tensor, rules: Rules, mask: Tensor | None) -> Tensor:
         """All rows in one product; the query heads that share a key head stand as its rows."""
+        if self.native:
+            return decoding.attend(query, buffer, self.slots, self.ends, rules.window, rules.scale)
         count, _, width = query.shape
         if self.where is not None:
             query = query.new_zeros(self.rows, *query.shape[1:]).index_copy_(0, self.where, query)
         query = query.reshape(-1, self.key_heads, self.group, width)
         keys, values = self._of(buffer[: self.rows, : self.columns])
-        out = functional.scaled_dot_product_attention(query, keys, values, mask, scale=scale)
+        out = functional.scaled_dot_product_attention(query, keys, values, mask, scale=rules.scale)
         if self.where is not None:
             out = out[self.where]
         return out.reshape(count, -1)
@@ -205,7 +220,11 @@ class Plan:
 
     def _mask_of_singles(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
         ends = {part.end for part in self.singles}
-        if not ends or (len(ends) == 1 and self.where is None and (window is None or max(ends) <= window)):
+        if (
+            self.native
+            or not ends
+            or (len(ends) == 1 and self.where is None and (window is None or max(ends) <= window))
+        ):
             return None
         seen = torch.zeros(self.rows, dtype=torch.long)
         seen[[part.slot for part in self.singles]] = torch.tensor([part.start for part in self.singles])
@@ -240,7 +259,7 @@ def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _norm(states: Tensor, norm: Norm) -> Tensor:
-    return pointwise.normalized(states, pointwise.root_mean_square(states, norm.epsilon), norm.weight)
+    return pointwise.norm(states, norm.weight, norm.epsilon)
 
 
 def _body(model: Any) -> Any:

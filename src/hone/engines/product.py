@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ chance."""
 ROWS = 8
 """How many rows oneDNN packs a weight for; it serves any number."""
 
-Packed = Panels | Tensor | None
+Packed: TypeAlias = Panels | Tensor | None
 """A weight once more: in panels, or as oneDNN packs it."""
 
 

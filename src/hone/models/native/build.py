@@ -65,7 +65,7 @@ def _target() -> Path | None:
     from hone.rundir import cache_root
 
     told = (
-        *(source.read_text(encoding="utf-8") for source in _sources()),
+        *(source.read_text(encoding="utf-8") for source in (*_sources(), *_read())),
         " ".join(FLAGS),
         _program(),
         torch.__version__,
@@ -75,10 +75,14 @@ def _target() -> Path | None:
     return cache_root() / "native" / f"rows-{key}.so"
 
 
-def _sources() -> tuple[Path, Path, Path]:
-    """What is compiled, and last what that reads."""
-    home = Path(__file__).parent
-    return home / "attention.c", home / "panels.c", home / "rows.c"
+def _sources() -> tuple[Path, ...]:
+    """What is compiled."""
+    return tuple(Path(__file__).with_name(name) for name in ("attention.c", "decode.c", "panels.c"))
+
+
+def _read() -> tuple[Path, ...]:
+    """What those read."""
+    return tuple(Path(__file__).with_name(name) for name in ("rows.c", "numbers.h"))
 
 
 def _program() -> str | None:
@@ -110,7 +114,7 @@ def _compiler(target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     words = [
         str(_program()),
         *FLAGS,
-        *map(str, _sources()[:-1]),
+        *map(str, _sources()),
         "-o",
         str(half),
         "-nodefaultlibs",
