@@ -36,8 +36,11 @@ def pack(weights: Sequence[Tensor], room: int) -> list[Packed]:
     if {one.dtype for one in weights} != {torch.float32}:
         return [None] * len(weights)
     if panels.available():
-        sizes = [weight.nbytes // 2 if panels.exact(weight) else weight.nbytes for weight in weights]
-        return [panels.panels(weight) for weight in weights] if sum(sizes) <= room else [None] * len(weights)
+        halves = [panels.exact(weight) for weight in weights]
+        both = list(zip(weights, halves, strict=True))
+        if sum(weight.nbytes // (2 if half else 1) for weight, half in both) > room:
+            return [None] * len(weights)
+        return [panels.panels(weight, half=half) for weight, half in both]
     if sum(weight.nbytes for weight in weights) > room or not torch.backends.mkldnn.is_available():
         return [None] * len(weights)
     return [torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) for weight in weights]

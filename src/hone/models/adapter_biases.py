@@ -52,7 +52,7 @@ def missing_faults(
     lost = [name for name in wanted if name not in known]
     if bias != "none" and lost:
         what = f"{CONFIG} says bias: {bias}, but the file lacks {len(lost)} biases, the first is {lost[0]}"
-        fix = f'save it again with peft 0.21 or newer (older ones left them out), or say "bias": "none" in {CONFIG} '
+        fix = f'save it again with a current peft, or say "bias": "none" in {CONFIG} '
         yield Fault("ADAPTER-BIAS", what, where, fix + "to go on without what they learned")
     if config.get("lora_bias"):
         for module in adapted:

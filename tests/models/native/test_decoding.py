@@ -21,8 +21,8 @@ def drawn(*shape: int) -> torch.Tensor:
 def test_a_product_with_panels_is_the_product(rows: int, outputs: int, half: bool) -> None:
     states, weight = drawn(rows, 33), drawn(outputs, 33)
     weight = weight.bfloat16().float() if half else weight
-    laid = panels.panels(weight)
-    assert laid.numbers.dtype == (torch.bfloat16 if half else torch.float32)
+    assert panels.exact(weight) == half
+    laid = panels.panels(weight, half=half)
     found = panels.times(states, laid)
     torch.testing.assert_close(found, states @ weight.t(), rtol=1e-5, atol=1e-5)
     alone = torch.cat([panels.times(states[row : row + 1], laid) for row in range(rows)])

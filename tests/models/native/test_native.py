@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hone.models.native import build, calls
+from hone.models.native import build, calls, decoding, panels
 from hone.models.speed import pointwise
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -20,11 +20,11 @@ needs_compiler = pytest.mark.skipif(build._program() is None, reason="no C compi
 @pytest.fixture
 def anew() -> Iterator[None]:
     """The library is looked for again in the test, and after it."""
-    build.library.cache_clear()
-    calls._proven.cache_clear()
+    for kept in (build.library, calls._proven, decoding._proven, panels.available):
+        kept.cache_clear()
     yield
-    build.library.cache_clear()
-    calls._proven.cache_clear()
+    for kept in (build.library, calls._proven, decoding._proven, panels.available):
+        kept.cache_clear()
 
 
 def drawn(*shape: int, dtype: torch.dtype) -> torch.Tensor:

@@ -28,7 +28,8 @@ def available() -> bool:
         return False
     states = torch.arange(21.0).view(3, 7)
     halves = torch.arange(-20.0, 21).outer(torch.arange(1.0, 8)).div(64)
-    return all(torch.allclose(times(states, panels(one)), states @ one.t()) for one in (halves, halves + 2.0**-12))
+    samples = (True, halves), (False, halves + 2.0**-12)
+    return all(torch.allclose(times(states, panels(one, half=half)), states @ one.t()) for half, one in samples)
 
 
 def exact(weight: Tensor) -> bool:
@@ -36,9 +37,9 @@ def exact(weight: Tensor) -> bool:
     return torch.equal(weight.bfloat16().float(), weight)
 
 
-def panels(weight: Tensor) -> Panels:
-    """A float32 weight [outputs, inputs] once more."""
-    source = (weight.bfloat16() if exact(weight) else weight).contiguous()
+def panels(weight: Tensor, *, half: bool) -> Panels:
+    """A float32 weight [outputs, inputs] once more; `half`: bfloat16 holds it exactly (`exact`)."""
+    source = (weight.bfloat16() if half else weight).contiguous()
     outputs, inputs = weight.shape
     width = library().panel_width()  # type: ignore[union-attr]
     numbers = source.new_empty(-(-outputs // width) * width * inputs)
