@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hone.engines.lora import Factors, Lora
 from hone.engines.memory import free_memory
-from hone.engines.mixing import Mixer
+from hone.engines.mixing import Mix, Mixer, Stacks
+from hone.engines.planned import Part, Plan, normed
 from hone.engines.product import Packed, pack, product
 from hone.engines.slots import Slots
 from hone.models.native import decoding
-from hone.models.segments import Rules
+from hone.models.native.panels import Panels
+from hone.models.native.step import PRODUCTS, Adapters, Layer, Sizes, Step, Where
 from hone.models.speed import pointwise
 from hone.models.speed.block import Block, Norm
 from hone.models.speed.lowrank import Frozen, Update, stack
@@ -31,23 +31,11 @@ Place = tuple[int, int]
 HEAD: Place = (-1, 0)
 
 
+NEAR = 256
+"""Prompts that are read up to such a place at most go through machine code like answers do, token by token; for others
+products of attention over many tokens at once are faster."""
 SPARE = 8
 """A second copy of the weights may take one part in so many of the memory that is free."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Tokens of one request in a step: so many, from position `start` on, in its slot."""
-
-    slot: int
-    start: int
-    ids: Sequence[int]
-    lora: Lora | None = None
-
-    @property
-    def end(self) -> int:
-        """The position after the last one."""
-        return self.start + len(self.ids)
 
 
 class Decoder:
@@ -61,18 +49,38 @@ class Decoder:
         shape = self.blocks[0].shape
         if any(block.shape.rules.softcap or block.shape.width != shape.width for block in self.blocks):
             raise NotUnderstood("its blocks differ")
-        self.windows = {block.shape.rules.window for block in self.blocks}
         self.shape, self.dtype = shape, self.embedding.dtype
         self.turns = torch.zeros(2, 0, 1, shape.width)
         self.places = places_of(model)
         self.mixer = Mixer(self.fitted)
         self.packed = self._packed()
+        self.step = self._step()
+        self.adapters: tuple[Stacks, Adapters] | None = None
+        """The adapters of the last step that had any, as machine code takes them."""
 
     def _packed(self) -> Mapping[Place, Packed]:
         """Weights once more in an order that is read faster for few rows, where memory is plenty."""
         places = [HEAD, *((number, which) for number in range(len(self.blocks)) for which in range(4))]
         weights = [self._frozen(place).weight for place in places]
         return dict(zip(places, pack(weights, free_memory(self.embedding.device) // SPARE), strict=True))
+
+    def _step(self) -> Step | None:
+        """All blocks as one call of machine code, where there is such."""
+        if not decoding.available(self.dtype):
+            return None
+        layers = []
+        for number, block in enumerate(self.blocks):
+            frozen = (block.entrance, block.exit, block.gate_up, block.down)
+            packed = [self.packed[number, which] for which in range(PRODUCTS)]
+            products = [(p, f.bias) for p, f in zip(packed, frozen, strict=True) if isinstance(p, Panels)]
+            if len(products) < PRODUCTS:
+                return None
+            norms = (block.before_attention, block.before_mlp, block.query_norm, block.key_norm)
+            rules = block.shape.rules
+            both = [(None, 0.0) if norm is None else (norm.weight, norm.epsilon) for norm in norms]
+            layers.append(Layer(both, products, rules.window, rules.scale))
+        shape, inner = self.shape, self.blocks[0].down.weight.shape[1]
+        return Step(layers, Sizes(self.embedding.shape[1], shape.heads, shape.key_heads, shape.width, inner))
 
     def fitted(self, lora: Lora) -> Mapping[Place, Factors]:
         """An adapter's factors by fused product. Raises NotUnderstood for a layer that is none of them."""
@@ -101,10 +109,25 @@ class Decoder:
         slots.make_room(0, max(part.end for part in parts))
         plan = Plan(singles, pieces, slots, self)
         states = self.embedding[plan.ids]
-        for number, buffer in enumerate(slots.buffers):
-            states = self._block(states, number, buffer, plan)
-        states = _norm(states[plan.lasts], self.last)
+        if self.step is not None and all(part.end <= NEAR for part in pieces):
+            where = Where((plan.cosine, plan.sine), plan.places, plan.slots, plan.ends)
+            states = self.step(states, where, slots.buffers, *self._adapters(plan.mix, len(states)))
+        else:
+            for number, buffer in enumerate(slots.buffers):
+                states = self._block(states, number, buffer, plan)
+        states = normed(states[plan.lasts], self.last)
         return plan.of_lasts(HEAD, states, product(states, self.head.weight, self.head.bias, self.packed[HEAD]))
+
+    def _adapters(self, mix: Mix | None, tokens: int) -> tuple[Adapters | None, Tensor | None]:
+        """The adapters of a step, and which of them each token has."""
+        if mix is None:
+            return None, None
+        if self.adapters is None or self.adapters[0] is not mix.stacks:
+            places = [(number, which) for number in range(len(self.blocks)) for which in range(PRODUCTS)]
+            found = [mix.stacks.get(place) for place in places]
+            made = Adapters([None if one is None else (one[0].down, one[0].up, one[1]) for one in found])
+            self.adapters = mix.stacks, made
+        return self.adapters[1], torch.zeros(tokens, dtype=torch.long) if mix.owners is None else mix.owners
 
     def turned(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine, and sine with the sign of its half, of each position: [T, 1, width]."""
@@ -117,122 +140,11 @@ class Decoder:
 
     def _block(self, states: Tensor, number: int, buffer: Tensor, plan: Plan) -> Tensor:
         block = self.blocks[number]
-        fused = plan.product((number, 0), _norm(states, block.before_attention), block.entrance)
+        fused = plan.product((number, 0), normed(states, block.before_attention), block.entrance)
         attended = plan.attend(plan.settle(fused, buffer, block), buffer, block)
         mixed = plan.product((number, 1), attended, block.exit).add_(states)
-        both = plan.product((number, 2), _norm(mixed, block.before_mlp), block.gate_up)
+        both = plan.product((number, 2), normed(mixed, block.before_mlp), block.gate_up)
         return plan.product((number, 3), pointwise.gated(both), block.down).add_(mixed)
-
-
-class Plan:
-    """What all layers of a step share: where tokens go, what each may see."""
-
-    def __init__(self, singles: Sequence[Part], pieces: Sequence[Part], slots: Slots, decoder: Decoder) -> None:
-        parts = [*singles, *pieces]
-        self.singles, self.pieces = singles, pieces
-        self.ids = torch.tensor([token for part in parts for token in part.ids])
-        positions = torch.tensor([place for part in parts for place in range(part.start, part.end)])
-        rows = torch.tensor([part.slot for part in parts for _ in part.ids])
-        self.places = rows * slots.columns + positions
-        self.cosine, self.sine = decoder.turned(positions)
-        self.lasts = torch.tensor([len(part.ids) for part in parts]).cumsum(0) - 1
-        self.key_heads, self.group = decoder.shape.key_heads, decoder.shape.heads // decoder.shape.key_heads
-        self.ends = positions[: len(singles)] + 1
-        self.slots = rows[: len(singles)]
-        self.native = decoding.available(decoder.dtype)
-        self.rows = max((part.slot for part in singles), default=-1) + 1
-        self.columns = max((part.end for part in singles), default=0)
-        in_order = [part.slot for part in singles] == list(range(len(singles)))
-        self.where = None if in_order else self.slots
-        self.masks = {window: self._masks(window, decoder.dtype) for window in decoder.windows}
-        self.packed = decoder.packed
-        self.mix = decoder.mixer.mix([part.lora for part in parts for _ in part.ids])
-        self.mix_of_lasts = None if self.mix is None else decoder.mixer.mix([part.lora for part in parts])
-
-    def product(self, place: Place, source: Tensor, frozen: Frozen) -> Tensor:
-        """source [T, in] through a fused layer, with what each token's adapter adds: [T, out]."""
-        output = product(source, frozen.weight, frozen.bias, self.packed[place])
-        return output if self.mix is None else self.mix.add(place, source, output)
-
-    def of_lasts(self, place: Place, source: Tensor, output: Tensor) -> Tensor:
-        """The same for the last token of each request alone, whose output is there."""
-        return output if self.mix_of_lasts is None else self.mix_of_lasts.add(place, source, output)
-
-    def settle(self, fused: Tensor, buffer: Tensor, block: Block) -> Tensor:
-        """fused [T, (heads + 2 key heads) * width] → query [T, heads, width], turned; keys and values are kept."""
-        shape, norms = block.shape, (block.query_norm, block.key_norm)
-        if self.native:
-            both = [(None, 0.0) if norm is None else (norm.weight, norm.epsilon) for norm in norms]
-            heads = decoding.Heads(shape.heads, shape.key_heads, shape.width, *both)
-            return decoding.settle(fused, (self.cosine, self.sine), self.places, buffer, heads)
-        heads = fused.view(len(fused), -1, shape.width)
-        turned = heads[:, : shape.heads + shape.key_heads]
-        if block.query_norm is not None and block.key_norm is not None:
-            normed = _norm(turned[:, : shape.heads], block.query_norm), _norm(turned[:, shape.heads :], block.key_norm)
-            turned = torch.cat(normed, 1)
-        swapped = turned.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-        turned = torch.addcmul(turned * self.cosine, swapped, self.sine)
-        keys_values = torch.cat([turned[:, shape.heads :], heads[:, shape.heads + shape.key_heads :]], 1)
-        buffer.view(-1, *buffer.shape[2:]).index_copy_(0, self.places, keys_values)
-        return turned[:, : shape.heads]
-
-    def attend(self, query: Tensor, buffer: Tensor, block: Block) -> Tensor:
-        """query [T, heads, width] → [T, heads * width]: each request sees its own slot, up to its own place."""
-        masks, scale = self.masks[block.shape.rules.window], block.shape.rules.scale
-        found = [self._singles(query[: len(self.singles)], buffer, block.shape.rules, masks[0])] if self.singles else []
-        start = len(self.singles)
-        for part, mask in zip(self.pieces, masks[1:], strict=True):
-            found.append(self._piece(query[start : start + len(part.ids)], buffer, part, mask, scale))
-            start += len(part.ids)
-        return found[0] if len(found) == 1 else torch.cat(found)
-
-    def _singles(self, query: Tensor, buffer: Tensor, rules: Rules, mask: Tensor | None) -> Tensor:
-        """All rows in one product; the query heads that share a key head stand as its rows."""
-        if self.native:
-            return decoding.attend(query, buffer, self.slots, self.ends, rules.window, rules.scale)
-        count, _, width = query.shape
-        if self.where is not None:
-            query = query.new_zeros(self.rows, *query.shape[1:]).index_copy_(0, self.where, query)
-        query = query.reshape(-1, self.key_heads, self.group, width)
-        keys, values = self._of(buffer[: self.rows, : self.columns])
-        out = functional.scaled_dot_product_attention(query, keys, values, mask, scale=rules.scale)
-        if self.where is not None:
-            out = out[self.where]
-        return out.reshape(count, -1)
-
-    def _piece(self, query: Tensor, buffer: Tensor, part: Part, mask: Tensor, scale: float) -> Tensor:
-        count, _, width = query.shape
-        query = query.view(count, self.key_heads, self.group, width).permute(1, 2, 0, 3).flatten(1, 2)[None]
-        keys, values = self._of(buffer[part.slot : part.slot + 1, : part.end])
-        out = functional.scaled_dot_product_attention(query, keys, values, mask, scale=scale)
-        return out.view(self.key_heads, self.group, count, width).permute(2, 0, 1, 3).reshape(count, -1)
-
-    def _of(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = both.transpose(1, 2).chunk(2, 1)
-        return keys, values
-
-    def _masks(self, window: int | None, dtype: torch.dtype) -> list[Any]:
-        """For the singles [rows, 1, 1, columns] (None: all see all), then for each piece [group * tokens, columns]."""
-        return [
-            self._mask_of_singles(window, dtype),
-            *(self._mask_of(torch.arange(part.start, part.end), part.end, window, dtype) for part in self.pieces),
-        ]
-
-    def _mask_of_singles(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        ends = {part.end for part in self.singles}
-        if (
-            self.native
-            or not ends
-            or (len(ends) == 1 and self.where is None and (window is None or max(ends) <= window))
-        ):
-            return None
-        seen = torch.zeros(self.rows, dtype=torch.long)
-        seen[[part.slot for part in self.singles]] = torch.tensor([part.start for part in self.singles])
-        allowed = _allowed(seen, self.columns, window)
-        return _additive(allowed, dtype)[:, None, None].expand(-1, -1, self.group, -1)
-
-    def _mask_of(self, positions: Tensor, columns: int, window: int | None, dtype: torch.dtype) -> Tensor:
-        return _additive(_allowed(positions, columns, window), dtype).repeat(self.group, 1)
 
 
 def places_of(model: Any) -> dict[str, tuple[Place, int]]:
@@ -246,20 +158,6 @@ def places_of(model: Any) -> dict[str, tuple[Place, int]]:
                 found[names[module]] = ((number, which), start)
                 start += module.out_features
     return found
-
-
-def _allowed(positions: Tensor, columns: int, window: int | None) -> Tensor:
-    """[queries, columns]: up to the query's own place, within the window."""
-    distance = positions[:, None] - torch.arange(columns)
-    return distance >= 0 if window is None else (distance >= 0) & (distance < window)
-
-
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)
-
-
-def _norm(states: Tensor, norm: Norm) -> Tensor:
-    return pointwise.norm(states, norm.weight, norm.epsilon)
 
 
 def _body(model: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -14,21 +14,23 @@ from hone.engines.lora import Factors, Lora
 Fit = Callable[[Lora], Mapping[Any, Factors]]
 """Where an adapter's factors belong in a forward: by place, which is whatever that forward names its products."""
 
+Stacks: TypeAlias = Mapping[Any, tuple[Factors, tuple[int, ...]]]
+"""By place: factors of several adapters side by side, and the rank of each."""
+
 
 class Mixer:
     """The adapters that a forward knows, and those of late steps stacked, so that a step copies nothing."""
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
-        self.fitted: WeakKeyDictionary[Lora, Mapping[Any, Factors]] = WeakKeyDictionary()
+        self.fitted: WeakKeyDictionary[Lora, Stacks] = WeakKeyDictionary()
         """Those that a request may still have: an adapter is kept by its name and by the requests that have it."""
         self.stacked: tuple[ref[Lora], ...] = ()
-        self.stacks: dict[Any, tuple[Factors, tuple[int, ...]]] = {}
-        """By place: factors of all stacked ones side by side, and the rank of each."""
+        self.stacks: Stacks = {}
 
     def admit(self, lora: Lora) -> None:
         """From now on rows may have it. Raises ModelError where one of its layers has no place."""
-        self.fitted[lora] = self.fit(lora)
+        self.fitted[lora] = {place: (found, (len(found.down),)) for place, found in self.fit(lora).items()}
 
     def forget(self, lora: Lora) -> None:
         """Its name is gone: it is not kept stacked for nobody. Requests that still have it go on."""
@@ -44,7 +46,7 @@ class Mixer:
         if not present:
             return None
         if len(present) == 1 and None not in rows:
-            return Mix({place: (found, ()) for place, found in self.fitted[present[0]].items()}, None)
+            return Mix(self.fitted[present[0]], None)
         if not set(present) <= set(stacked):
             self.stacked, stacked = tuple(map(ref, present)), list(present)
             self.stacks = self._stacks(present)
@@ -52,20 +54,20 @@ class Mixer:
         owners = torch.tensor([-1 if row is None else number[row] for row in rows])
         return Mix(self.stacks, owners)
 
-    def _stacks(self, loras: Sequence[Lora]) -> dict[Any, tuple[Factors, tuple[int, ...]]]:
+    def _stacks(self, loras: Sequence[Lora]) -> Stacks:
         stacks = {}
         for place in dict.fromkeys(place for lora in loras for place in self.fitted[lora]):
             found = [self.fitted[lora].get(place) for lora in loras]
-            have = [one for one in found if one is not None]
+            have = [one[0] for one in found if one is not None]
             both = Factors(torch.cat([one.down for one in have]), torch.cat([one.up for one in have], 1))
-            stacks[place] = both, tuple(0 if one is None else len(one.down) for one in found)
+            stacks[place] = both, tuple(0 if one is None else one[1][0] for one in found)
         return stacks
 
 
 class Mix:
     """What is added in one step. `owners` [T]: which stacked adapter a row has, -1 for none; None: all the same one."""
 
-    def __init__(self, stacks: Mapping[Any, tuple[Factors, tuple[int, ...]]], owners: Tensor | None) -> None:
+    def __init__(self, stacks: Stacks, owners: Tensor | None) -> None:
         self.stacks, self.owners = stacks, owners
         self.strangers: dict[tuple[int, ...], Tensor] = {}
 

@@ -16,8 +16,6 @@ from hone.models.native.panels import Panels
 
 FEW, FEW_PACKED = 3, 2
 """Up to so many rows BLAS reads a weight fastest. From more rows on oneDNN does, sooner where it is packed for it."""
-MANY = 64
-"""Up to so many rows machine code with panels is the fastest."""
 MUCH = 0.8
 """What a plain product must take of the time of the other way to be chosen: what is nearly equal is not left to
 chance."""
@@ -54,8 +52,6 @@ def product(states: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed 
     if weight.dtype != torch.float32:
         return functional.linear(states, weight, bias)
     if isinstance(packed, Panels):
-        if len(states) > MANY:
-            return _by_onednn(states, weight, bias)
         out = panels.times(states, packed)
     elif len(states) > (FEW if packed is None else FEW_PACKED):
         return _by_onednn(states, weight if packed is None else packed, bias)

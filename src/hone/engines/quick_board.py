@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hone.engines.decoder import Decoder, Part
+from hone.engines.decoder import Decoder
 from hone.engines.lora import Lora
 from hone.engines.own_forward import OwnForward
+from hone.engines.planned import Part
 from hone.engines.request import Request
 from hone.errors import ModelError
 from hone.models.speed.recognize import NotUnderstood

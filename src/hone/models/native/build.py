@@ -77,12 +77,12 @@ def _target() -> Path | None:
 
 def _sources() -> tuple[Path, ...]:
     """What is compiled."""
-    return tuple(Path(__file__).with_name(name) for name in ("attention.c", "decode.c", "panels.c"))
+    return tuple(Path(__file__).with_name(name) for name in ("attention.c", "panels.c", "step.c"))
 
 
 def _read() -> tuple[Path, ...]:
     """What those read."""
-    return tuple(Path(__file__).with_name(name) for name in ("rows.c", "numbers.h"))
+    return tuple(Path(__file__).with_name(name) for name in ("rows.c", "decode.c", "numbers.h"))
 
 
 def _program() -> str | None:

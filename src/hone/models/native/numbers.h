@@ -47,3 +47,5 @@ static inline float logistic(float x) { /* under -75 counts as -75: a product wi
 
 #define ROWS _Pragma("omp parallel for schedule(static) num_threads(threads)")
 #define LANES _Pragma("omp simd")
+#define TEAM _Pragma("omp parallel num_threads(threads)")
+#define INSIDE _Pragma("omp for schedule(static)") /* by all threads of a team that is already at work */

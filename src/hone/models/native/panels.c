@@ -3,6 +3,7 @@
    Built by build.py. A panel is 2 LANES outputs: for each input two vectors of LANES weights, low and high. Where weights
    are bfloat16 the two lie in one vector of 32-bit words, low outputs in the low halves, so that a shift and a mask widen
    them. Sums run over the inputs in order, in float: a result depends neither on the other rows nor on the threads. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #endif
 #define PANEL (2 * LANES)
 #define SHARED _Pragma("omp parallel for schedule(static) num_threads(threads)")
+#define INSIDE _Pragma("omp for schedule(static)") /* by all threads of a team that is already at work */
 #define EACH _Pragma("GCC unroll 12")
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -45,9 +47,22 @@ void lay_float32(const float *weight, float *panels, long outputs, long inputs, 
 typedef struct {
     const float *states; /* [rows, inputs] */
     const void *panels;
-    float *out; /* [rows, outputs] */
+    const float *bias; /* [outputs] or NULL */
+    float *out;        /* [rows, outputs] */
     long rows, inputs, outputs;
+    int add; /* to what stands there */
 } task;
+
+/* one row's sums of a panel; apart, so that a tile without loops keeps its own in registers */
+static __attribute__((noinline)) void put(const task *all, long row, long panel, floats low, floats high) {
+    float both[PANEL], *out = all->out + row * all->outputs + panel * PANEL;
+    long left = all->outputs - panel * PANEL, count = left < PANEL ? left : PANEL;
+    memcpy(both, &low, sizeof low);
+    memcpy(both + LANES, &high, sizeof high);
+    if (all->bias) for (long l = 0; l < count; l++) both[l] += all->bias[panel * PANEL + l];
+    if (all->add) for (long l = 0; l < count; l++) both[l] += out[l];
+    memcpy(out, both, sizeof *both * (size_t)count);
+}
 
 /* `rows` rows from `first` on against `wide` panels from `panel` on; half: weights are bfloat16. The last three are known
    when this is compiled, so that all sums stay in registers. */
@@ -71,13 +86,8 @@ ALWAYS void tile(const task *all, long first, long panel, const int rows, const 
             EACH for (int p = 0; p < wide; p++) low[p][r] += under[p] * state, high[p][r] += over[p] * state;
         }
     }
-    EACH for (int r = 0; r < rows; r++) EACH for (int p = 0; p < wide; p++) {
-        float both[PANEL];
-        long begin = (panel + p) * PANEL, left = all->outputs - begin;
-        memcpy(both, &low[p][r], sizeof low[p][r]);
-        memcpy(both + LANES, &high[p][r], sizeof high[p][r]);
-        memcpy(all->out + (first + r) * all->outputs + begin, both, sizeof *both * (left < PANEL ? left : PANEL));
-    }
+    EACH for (int r = 0; r < rows; r++) EACH for (int p = 0; p < wide; p++)
+        put(all, first + r, panel + p, low[p][r], high[p][r]);
 }
 
 ALWAYS void rows_of(const task *all, long first, long panel, long rows, const int half) {
@@ -90,26 +100,36 @@ ALWAYS void rows_of(const task *all, long first, long panel, long rows, const in
     }
 }
 
-ALWAYS void shared_out(const task *all, int threads, const int half) {
+ALWAYS void shared_out(const task *all, const int half) {
     long count = panels_of(all->outputs), parts = (all->rows + MOST - 1) / MOST;
     if (all->rows == 1) { /* two panels at once: one row's sums alone would wait for each other */
-        SHARED for (long p = 0; p < count - 1; p += 2) tile(all, 0, p, 1, 2, half);
-        if (count % 2) tile(all, 0, count - 1, 1, 1, half);
+        INSIDE for (long p = 0; p < count; p += 2)
+            if (p + 1 < count) tile(all, 0, p, 1, 2, half);
+            else tile(all, 0, p, 1, 1, half);
     } else {
-        SHARED for (long p = 0; p < count; p++) for (long part = 0; part < parts; part++) {
+        INSIDE for (long p = 0; p < count; p++) for (long part = 0; part < parts; part++) {
             long first = part * all->rows / parts, stop = (part + 1) * all->rows / parts;
             rows_of(all, first, p, stop - first, half);
         }
     }
 }
 
-/* states [rows, inputs] → out [rows, outputs] */
+/* states [rows, inputs] → out [rows, outputs], `add`: to what stands there */
+void multiply_inside(const float *states, const void *panels, const float *bias, float *out, long rows, long inputs,
+                     long outputs, int half, int add) {
+    task all = {states, panels, bias, out, rows, inputs, outputs, add};
+    if (half) shared_out(&all, 1);
+    else shared_out(&all, 0);
+}
+
 void multiply_bfloat16(const float *states, const uint32_t *panels, float *out, long rows, long inputs, long outputs,
                        int threads) {
-    shared_out(&(task){states, panels, out, rows, inputs, outputs}, threads, 1);
+#pragma omp parallel num_threads(threads)
+    multiply_inside(states, panels, NULL, out, rows, inputs, outputs, 1, 0);
 }
 
 void multiply_float32(const float *states, const float *panels, float *out, long rows, long inputs, long outputs,
                       int threads) {
-    shared_out(&(task){states, panels, out, rows, inputs, outputs}, threads, 0);
+#pragma omp parallel num_threads(threads)
+    multiply_inside(states, panels, NULL, out, rows, inputs, outputs, 0, 0);
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hone.engines.torch import TorchEngine
+from hone.models import native
 from hone.models.device import choose_device
 from hone.models.dtype import inference_dtype, stored_dtype
 from hone.models.load import load_model
@@ -31,6 +32,8 @@ def load_answering(recipe: Recipe, tokenizer: Any) -> Any:
     Raises ModelError, MachineError.
     """
     device = choose_device(use_cpu=recipe.training.use_cpu)
+    if device.type == "cpu":
+        native.begin()  # the compiler is at work while the weights are read
     stored = stored_dtype(find_source(recipe.model).path)
     dtype = inference_dtype(device, name=recipe.model.infer_dtype, stored=stored)
     model = load_model(recipe.model, recipe.quantization, dtype=dtype, device=device)
