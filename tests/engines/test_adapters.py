@@ -131,6 +131,10 @@ def test_what_one_adapter_has_read_is_not_taken_for_another(tiny_model: Any, ada
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_who_is_being_answered_keeps_an_adapter_that_is_taken_away(tiny_model: Any, adapter: Make, family: str) -> None:
+    import torch
+
+    from hone.models.native import decoding
+
     folder = adapter(family, 0)
     engine = serving(tiny_model, family, {"gone": folder, "other": adapter(family, 1)})
     gone = weakref.ref(engine.adapters.named("gone"))
@@ -143,10 +147,14 @@ def test_who_is_being_answered_keeps_an_adapter_that_is_taken_away(tiny_model: A
     found = ids_of([first, *under_way])
     assert found == alone(tiny_model, family, folder, PROMPTS[0], 60)
     assert len(ids_of(list(beside))) == 60
+    decoder = getattr(engine.scheduler.board, "decoder", None)
+    laid = [weakref.ref(decoder.adapters[1])] if decoder is not None and decoder.adapters is not None else []
+    assert bool(laid) == (family == "llama" and decoding.available(torch.float32)), "machine code has its own copy"
     del under_way
     list(engine.generate(PROMPTS[0], greedy(2)))
     gc.collect()
     assert gone() is None
+    assert all(one() is None for one in laid)
     assert engine.adapters.names == ("other",)
 
 

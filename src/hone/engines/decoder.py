@@ -82,6 +82,11 @@ class Decoder:
         shape, inner = self.shape, self.blocks[0].down.weight.shape[1]
         return Step(layers, Sizes(self.embedding.shape[1], shape.heads, shape.key_heads, shape.width, inner))
 
+    def forget(self, lora: Lora) -> None:
+        """Nothing of an adapter is kept that no request has any more."""
+        self.mixer.forget(lora)
+        self.adapters = None
+
     def fitted(self, lora: Lora) -> Mapping[Place, Factors]:
         """An adapter's factors by fused product. Raises NotUnderstood for a layer that is none of them."""
         updates: dict[Place, list[Update]] = {}
@@ -121,6 +126,8 @@ class Decoder:
     def _adapters(self, mix: Mix | None, tokens: int) -> tuple[Adapters | None, Tensor | None]:
         """The adapters of a step, and which of them each token has."""
         if mix is None:
+            if not self.mixer.stacked:  # nobody has one any more
+                self.adapters = None
             return None, None
         if self.adapters is None or self.adapters[0] is not mix.stacks:
             places = [(number, which) for number in range(len(self.blocks)) for which in range(PRODUCTS)]

@@ -78,7 +78,7 @@ class QuickBoard:
 
     def forget(self, lora: Lora) -> None:
         """Nothing of an adapter is kept that no request has any more."""
-        self.decoder.mixer.forget(lora)
+        self.decoder.forget(lora)
 
     def clear(self) -> None:
         """Forget everything, after a step that failed halfway."""
